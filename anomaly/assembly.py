@@ -1,0 +1,211 @@
+"""The one sequence from normal records to a detector.
+
+Everything that shapes a score is a function of the fit and early-stop rows alone; the calibration
+rows only meet the finished score.
+"""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from dataclasses import dataclass as plain_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from anomaly.arrays import Features, Float64, Objects
+from anomaly.backends.backend import (
+    BLOCK_ROWS,
+    Device,
+    ScoringModel,
+    cuda_available,
+    open_backend,
+)
+from anomaly.calibration import Rule, calibrate
+from anomaly.data.records import Records, check_nullability
+from anomaly.data.schema import STRICT, Schema
+from anomaly.data.splits import Splits
+from anomaly.detector import Card, Detector
+from anomaly.explain import Baseline
+from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
+from anomaly.models.likelihood import ProductLikelihood
+from anomaly.models.vae import VAEConfig, assemble_vae
+from anomaly.preprocessing.fit import fit_preprocessor
+from anomaly.preprocessing.preprocessor import PreprocessingConfig, Preprocessor
+from anomaly.scores import DEFAULT_SCORE, MissingFill, Score, check_score
+
+MOST_FILL_ROWS = 20_000
+"""Mean terms are taken over at most so many fit rows: more would not move a mean."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class DetectorConfig:
+    """Everything that shapes a detector besides the data and the seed.
+
+    Attributes:
+        alpha: The false-alarm rate; None is 0.01, or the smallest that the rows support.
+        block_rows: Rows of a scoring block; part of what makes scores equal to the bit.
+    """
+
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    model: VAEConfig = VAEConfig()
+    fit: FitConfig = FitConfig()
+    score: Annotated[Score, Field(discriminator="kind")] = DEFAULT_SCORE
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    rule: Rule = Rule.CONFORMAL
+    block_rows: Annotated[int, Field(ge=1, le=65_536)] = BLOCK_ROWS
+
+
+@plain_dataclass(frozen=True)
+class Assembled:
+    """A detector, and how it came to be.
+
+    Attributes:
+        notes: What the user was warned of, in words.
+    """
+
+    detector: Detector
+    fitted: Fitted
+    notes: tuple[str, ...]
+
+
+def assemble(
+    schema: Schema,
+    records: Records,
+    splits: Splits,
+    config: DetectorConfig,
+    *,
+    seed: int,
+    device: Device = Device.AUTO,
+    groups: Objects | None = None,
+    exchangeability: str = "new normal rows come from the same population as the calibration rows",
+    data: dict[str, str] | None = None,
+    on_look: Callable[[Progress], None] | None = None,
+) -> Assembled:
+    """Preprocess, fit, score and calibrate.
+
+    Args:
+        records: Normal rows; the splits index them.
+        groups: (N,) the object each row measures. With groups the splits keep them whole, and
+            each calibration group counts once, with its highest score: the guarantee then is
+            that a normal group is flagged at all with probability at most alpha.
+
+    Raises:
+        SchemaMismatch: the records do not fit the schema.
+        TrainingDiverged: the fit broke down.
+        AlphaNotSupported: too few calibration rows for the alpha that was given.
+    """
+    schema.check_names(tuple(records.columns))
+    check_nullability(schema.required, records)
+    check_score(config.score, config.model.posterior)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        preprocessor = fit_preprocessor(schema, records.take(splits.fit), config.preprocessing)
+        fit_rows = preprocessor.transform(records.take(splits.fit))
+        early_stop_rows = preprocessor.transform(records.take(splits.early_stop))
+        fitted, model = _fit_model(
+            preprocessor, fit_rows, early_stop_rows, config, seed, device, on_look
+        )
+        backend = open_backend(model, None, device, config.block_rows)
+        terms = backend.score_features(preprocessor.transform(records.take(splits.calibration)))
+        scores = terms.scores
+        if groups is not None:
+            scores = highest_of_each(scores, groups[splits.calibration])
+        calibration = calibrate(scores, config.alpha, config.rule)
+    notes = tuple(
+        dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
+    )
+    for warning in caught:
+        warnings.warn_explicit(
+            warning.message, warning.category, warning.filename, warning.lineno, source=None
+        )
+    card = Card(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows={name: len(rows) for name, rows in asdict(splits).items()},
+        unit_of_calibration="row" if groups is None else "group",
+        exchangeability=exchangeability,
+        metrics={},
+        notes=notes,
+        data=data or {},
+        config={"seed": seed, **as_plain(config)},
+        versions=library_versions(),
+    )
+    baseline = Baseline.of(preprocessor.features.target_columns, terms)
+    detector = Detector(preprocessor, calibration, baseline, card, backend)
+    return Assembled(detector, fitted, notes)
+
+
+def _fit_model(
+    preprocessor: Preprocessor,
+    fit_rows: Features,
+    early_stop_rows: Features,
+    config: DetectorConfig,
+    seed: int,
+    device: Device,
+    on_look: Callable[[Progress], None] | None,
+) -> tuple[Fitted, ScoringModel]:
+    counts = preprocessor.features.counts
+    likelihood = ProductLikelihood(
+        config.model.likelihood, counts.gaussian, counts.bernoulli, counts.classes
+    )
+    vae = assemble_vae(
+        config.model, fit_rows.inputs.shape[1], fit_rows.context.shape[1], likelihood
+    )
+    where = "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
+    owner, is_number = preprocessor.features.input_targets
+    fitted = fit(
+        vae,
+        config.fit,
+        fit_rows,
+        early_stop_rows,
+        Corruption(owner, is_number),
+        seed,
+        where,
+        on_look,
+    )
+    noise = config.score.noise(vae.sizes.latent, np.random.default_rng([seed, 1]))
+    unfilled = MissingFill(np.zeros(likelihood.targets), 0.0)
+    model = ScoringModel(vae, fitted.parameters, config.score, noise, unfilled)
+    seen = Features(
+        *(
+            np.concatenate(pair)
+            for pair in zip(
+                _arrays(fit_rows.take(slice(MOST_FILL_ROWS))),
+                _arrays(early_stop_rows),
+                strict=True,
+            )
+        )
+    )
+    backend = open_backend(model, None, device, config.block_rows)
+    fill = MissingFill.of(backend.raw_terms(seen), seen.observed)
+    return fitted, ScoringModel(vae, fitted.parameters, config.score, noise, fill)
+
+
+def _arrays(features: Features) -> tuple[Any, ...]:
+    return (features.inputs, features.targets, features.observed, features.context)
+
+
+def highest_of_each(scores: Float64, groups: Objects) -> Float64:
+    """(G,) the highest score of each group, in no particular order."""
+    _, member = np.unique(groups.astype(str), return_inverse=True)
+    highest = np.full(member.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(highest, member, scores)
+    return highest
+
+
+def as_plain(config: DetectorConfig) -> dict[str, Any]:
+    """The configuration as dictionaries and lists, as JSON has them."""
+    plain: dict[str, Any] = TypeAdapter(DetectorConfig).dump_python(config, mode="json")
+    return plain
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what shapes the numbers."""
+    names = ("anomaly-vae", "numpy", "torch", "scikit-learn", "scipy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,1 @@
+"""From features to scores: one model, on one device, in blocks of one shape."""

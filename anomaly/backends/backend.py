@@ -1,0 +1,174 @@
+"""A backend runs a model. `score_features` is the only path from features to scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from anomaly.arrays import Features, Float32, Float64, Parameters, Values
+from anomaly.backends.blocks import in_blocks
+from anomaly.errors import ConfigInvalid, DeviceUnavailable
+from anomaly.models.objective import Batch
+from anomaly.models.ops import NumpyOps, Ops
+from anomaly.models.vae import VAE
+from anomaly.scores import MissingFill, Score, ScoreTerms
+
+BLOCK_ROWS = 64
+"""The default block: small enough that one row alone is cheap, large enough for full speed."""
+
+
+class BackendName(StrEnum):
+    """Which library computes.
+
+    Attributes:
+        NUMPY: On the CPU; needs no torch and starts in a blink.
+        TORCH: On the CPU or a GPU.
+    """
+
+    NUMPY = "numpy"
+    TORCH = "torch"
+
+
+class Device(StrEnum):
+    """Where to compute; `auto` takes a GPU if there is one and torch is installed."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """Everything that turns features into scores; NumPy arrays only.
+
+    Attributes:
+        parameters: Learned numbers, float32.
+        noise: (S, 1, L), drawn once.
+        fill: What stands in for the terms of missing entries.
+    """
+
+    vae: VAE
+    parameters: Parameters
+    score: Score
+    noise: Float32
+    fill: MissingFill
+
+
+class Backend:
+    """One model on one device.
+
+    Bit-equal results for one model, machine, backend, block size and number of threads; within
+    the calibration's tolerance otherwise.
+    """
+
+    def __init__(self, model: ScoringModel, name: BackendName, ops: Ops, device: str, block: int):
+        self.model = model
+        self.name = name
+        self.device = device
+        self.block_rows = block
+        self._ops = ops
+        self._parameters = {key: ops.array(value) for key, value in model.parameters.items()}
+        self._noise = ops.array(model.noise)
+
+    def score_features(self, features: Features) -> ScoreTerms:
+        """Scores of N rows, taken apart, missing entries filled; NumPy float64."""
+        return self.model.fill.fill(self.raw_terms(features), features.observed)
+
+    def raw_terms(self, features: Features) -> ScoreTerms:
+        """The same before the terms of missing entries are replaced."""
+        per_target, rest = in_blocks(self._terms_of_block, _arrays(features), self.block_rows)
+        return ScoreTerms(per_target, rest)
+
+    def encode(self, features: Features) -> tuple[Float64, Float64]:
+        """Posterior means and standard deviations, (N, L) each; a point has deviation 0."""
+        loc, scale = in_blocks(self._encode_block, _arrays(features), self.block_rows)
+        return loc.astype(np.float64), scale.astype(np.float64)
+
+    def decode(self, z: Float64, context: Float32) -> list[Float64]:
+        """What rows with latents z (N, L) are expected to be.
+
+        Returns:
+            [means (N, G), probabilities (N, B), and for each category (N, C)].
+        """
+        arrays = (z.astype(np.float32), context)
+        return [
+            a.astype(np.float64) for a in in_blocks(self._decode_block, arrays, self.block_rows)
+        ]
+
+    def _terms_of_block(self, block: tuple[Values, ...]) -> list[Values]:
+        ops, model = self._ops, self.model
+        with ops.inference():
+            batch = Batch(*(ops.array(array) for array in block))
+            terms = model.score.terms(ops, model.vae, self._parameters, self._noise, batch)
+            return [ops.numpy(terms.per_target), ops.numpy(terms.rest)]
+
+    def _encode_block(self, block: tuple[Values, ...]) -> list[Values]:
+        ops = self._ops
+        with ops.inference():
+            batch = Batch(*(ops.array(array) for array in block))
+            q = self.model.vae.encode(ops, self._parameters, batch.inputs, batch.context)
+            scale = 0.0 * q.loc if q.log_scale is None else ops.exp(q.log_scale)
+            return [ops.numpy(q.loc), ops.numpy(scale)]
+
+    def _decode_block(self, block: tuple[Values, ...]) -> list[Values]:
+        ops, vae = self._ops, self.model.vae
+        with ops.inference():
+            z, context = (ops.array(array) for array in block)
+            outputs = vae.decode(ops, self._parameters, z[None], context)
+            means, probabilities, classes = vae.likelihood.expected(ops, outputs)
+            return [ops.numpy(array[0]) for array in (means, probabilities, *classes)]
+
+
+def _arrays(features: Features) -> tuple[Values, ...]:
+    return (features.inputs, features.targets, features.observed, features.context)
+
+
+def open_backend(
+    model: ScoringModel,
+    name: BackendName | None = None,
+    device: Device = Device.AUTO,
+    block_rows: int = BLOCK_ROWS,
+) -> Backend:
+    """The backend of that name; by default NumPy on a CPU and torch on a GPU.
+
+    Raises:
+        DeviceUnavailable: `cuda` was asked for and there is none.
+        ConfigInvalid: NumPy was asked to compute on a GPU.
+    """
+    if name is BackendName.NUMPY and device is Device.CUDA:
+        raise ConfigInvalid("the numpy backend has no GPU. Use the torch backend, or device cpu.")
+    on_gpu = name is not BackendName.NUMPY and device is not Device.CPU and cuda_available(device)
+    if name is BackendName.TORCH or on_gpu:
+        from anomaly.backends.torch_backend import torch_ops
+
+        where = "cuda" if on_gpu else "cpu"
+        return Backend(model, BackendName.TORCH, torch_ops(where), where, block_rows)
+    return Backend(model, BackendName.NUMPY, NumpyOps(), "cpu", block_rows)
+
+
+def cuda_available(device: Device) -> bool:
+    """Whether a GPU can be used.
+
+    Raises:
+        DeviceUnavailable: `cuda` was asked for by name and there is none.
+    """
+    if device is Device.AUTO and not _has_nvidia_driver():
+        # Importing torch takes a second and more: not where no GPU can be.
+        return False
+    from anomaly.backends.torch_backend import torch_sees_cuda
+
+    found = torch_sees_cuda()
+    if device is Device.CUDA and not found:
+        raise DeviceUnavailable(
+            "device `cuda` was asked for, but torch finds no usable GPU here. Check the driver and "
+            "that the CUDA build of torch is installed, or use device `cpu` or `auto`."
+        )
+    return found
+
+
+def _has_nvidia_driver() -> bool:
+    from pathlib import Path
+
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()

@@ -1,0 +1,17 @@
+"""The torch side of the backend; the one place of this room that imports torch."""
+
+from __future__ import annotations
+
+import torch
+
+from anomaly.models.torch_ops import TorchOps
+
+
+def torch_ops(device: str) -> TorchOps:
+    """Operations on `cpu` or `cuda`, in full float32 precision: TF32 would move verdicts."""
+    return TorchOps(torch.device(device))
+
+
+def torch_sees_cuda() -> bool:
+    """Whether torch was built for CUDA and finds a device."""
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,207 @@
+"""The frozen whole: what training makes and everything else uses. It does no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from anomaly.arrays import Bool, Features, Float64, Values
+from anomaly.backends.backend import Backend, BackendName, Device, ScoringModel, open_backend
+from anomaly.calibration import Calibration, Rule
+from anomaly.data.records import Records, check_nullability
+from anomaly.data.schema import STRICT, Schema
+from anomaly.errors import BadData
+from anomaly.explain import Attributions, Baseline, attribute
+from anomaly.preprocessing.preprocessor import ColumnWarning, Preprocessor
+
+
+@config_dataclass(frozen=True, config=STRICT)
+class Card:
+    """What a reader of the model must know; becomes the model card.
+
+    Attributes:
+        created: UTC, ISO 8601.
+        rows: How many rows went into each split.
+        unit_of_calibration: `row`, or `group` where one object was measured several times.
+        exchangeability: What the false-alarm rate assumes, in words.
+        metrics: Measured on the test rows.
+        notes: What the user was warned of, in words.
+        data: Name and digest of the training data.
+        config: The resolved configuration, everything that shaped the model.
+        versions: Of the libraries that made it.
+    """
+
+    created: str
+    rows: dict[str, Annotated[int, Field(ge=0)]]
+    unit_of_calibration: str
+    exchangeability: str
+    metrics: dict[str, float]
+    notes: tuple[str, ...]
+    data: dict[str, str]
+    config: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the detector says of N rows, in their order.
+
+    Attributes:
+        scores: (N,) float64, higher is more anomalous; unit as in `anomaly.scores`.
+        p_values: (N,) in (0, 1].
+        is_anomaly: (N,) p <= alpha, and nothing else.
+        alpha: The false-alarm rate that was applied.
+        warnings: What is remarkable about the input; none of it changes a verdict.
+    """
+
+    scores: Float64
+    p_values: Float64
+    is_anomaly: Bool
+    alpha: float
+    warnings: tuple[ColumnWarning, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A fitted model with its threshold. Equal input gives equal output, whatever the batch.
+
+    Attributes:
+        preprocessor: Records to features.
+        calibration: Scores to p-values, and alpha.
+        baseline: Usual terms, for explanations.
+        card: What a reader must know.
+        backend: The model on its device.
+    """
+
+    preprocessor: Preprocessor
+    calibration: Calibration
+    baseline: Baseline
+    card: Card
+    backend: Backend
+
+    @property
+    def schema(self) -> Schema:
+        """The contract of the records."""
+        return self.preprocessor.schema
+
+    @property
+    def model(self) -> ScoringModel:
+        """The arrays behind the backend."""
+        return self.backend.model
+
+    def detect(self, records: Records, alpha: float | None = None) -> Verdicts:
+        """Score rows and decide.
+
+        Args:
+            records: At least the feature and context columns.
+            alpha: Another false-alarm rate, for this call only.
+
+        Raises:
+            SchemaMismatch: a column is missing, or empty although it must not be.
+            AlphaNotSupported: the calibration rows cannot support that alpha.
+        """
+        scores = self.backend.score_features(self.features(records)).scores
+        p_values = self.calibration.p_values(scores)
+        return Verdicts(
+            scores,
+            p_values,
+            self.calibration.is_anomaly(p_values, alpha),
+            self.calibration.alpha if alpha is None else alpha,
+            self.preprocessor.warnings(records),
+        )
+
+    def anomaly_score(self, records: Records) -> Float64:
+        """(N,) float64, higher is more anomalous."""
+        return self.backend.score_features(self.features(records)).scores
+
+    def explain(self, records: Records) -> Attributions:
+        """Which columns make each row's score what it is."""
+        features = self.features(records)
+        terms = self.backend.score_features(features)
+        observed = {column.name: records.columns[column.name] for column in self.schema.features}
+        return attribute(
+            self.preprocessor.features.target_columns,
+            self.baseline,
+            terms,
+            self._reconstruct(features),
+            observed,
+        )
+
+    def reconstruct(self, records: Records) -> dict[str, Values]:
+        """What the model expects in each column, from the posterior mean, in the records' units.
+
+        Numbers as numbers, booleans as the probability of true, categories as the likeliest name;
+        cyclic parts of dates have no entry.
+        """
+        return self._reconstruct(self.features(records))
+
+    def encode(self, records: Records) -> Float64:
+        """Posterior means, (N, L)."""
+        return self.backend.encode(self.features(records))[0]
+
+    def sample(self, n: int, seed: int = 0) -> dict[str, Values]:
+        """n rows that the model holds for normal: decoded draws from the prior.
+
+        Raises:
+            BadData: the schema has context columns, without which nothing can be drawn.
+        """
+        if self.schema.context:
+            raise BadData(
+                "rows cannot be drawn from the prior alone, because the model is told context "
+                f"columns ({', '.join(c.name for c in self.schema.context)}). Use `interpolate`.",
+                code="needs_context",
+            )
+        z = np.random.default_rng(seed).standard_normal((n, self.model.vae.sizes.latent))
+        return self._decode(z, np.zeros((n, 0), np.float32))
+
+    def interpolate(self, start: Records, end: Records, steps: int = 8) -> dict[str, Values]:
+        """Decoded rows on the line between the latents of two rows, both ends included.
+
+        Context is that of the first row.
+
+        Raises:
+            BadData: not exactly one row each.
+        """
+        if len(start) != 1 or len(end) != 1:
+            raise BadData(
+                f"interpolation runs between two single rows, got {len(start)} and {len(end)} rows",
+                code="not_one_row",
+            )
+        features = self.features(start)
+        first, last = self.backend.encode(features)[0], self.encode(end)
+        along = np.linspace(0.0, 1.0, steps)[:, None]
+        context = np.repeat(features.context, steps, axis=0)
+        return self._decode((1 - along) * first + along * last, context)
+
+    def features(self, records: Records) -> Features:
+        """Check the records against the schema and preprocess them.
+
+        Raises:
+            SchemaMismatch: a column is missing, or empty although it must not be.
+        """
+        self.schema.check_names(tuple(records.columns))
+        check_nullability(self.schema.required, records)
+        return self.preprocessor.transform(records)
+
+    def with_alpha(self, alpha: float, rule: Rule | None = None) -> Detector:
+        """The same model at another false-alarm rate."""
+        return replace(self, calibration=self.calibration.with_alpha(alpha, rule))
+
+    def on(self, name: BackendName | None = None, device: Device = Device.AUTO) -> Detector:
+        """The same detector on another backend or device, with the same block size."""
+        backend = open_backend(self.model, name, device, self.backend.block_rows)
+        return replace(self, backend=backend)
+
+    def _reconstruct(self, features: Features) -> dict[str, Values]:
+        return self._decode(self.backend.encode(features)[0], features.context)
+
+    def _decode(self, z: Float64, context: Values) -> dict[str, Values]:
+        means, probabilities, *classes = self.backend.decode(z, context)
+        return {**self.preprocessor.restore(means, probabilities, classes)}

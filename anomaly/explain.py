@@ -1,0 +1,120 @@
+"""Why a row is flagged: the score itself, taken apart by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomaly.arrays import Float64, Values
+from anomaly.scores import ScoreTerms
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One column's part in one row's score.
+
+    Attributes:
+        share: Of the excess of all columns, in [0, 1].
+        expected: What the model expects there, given the rest of the row; None where it has no
+            single value (cyclic parts of a date).
+        observed: What was there; None if missing.
+    """
+
+    column: str
+    share: float
+    expected: float | str | None
+    observed: float | str | None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Mean terms on the calibration rows: what is usual.
+
+    Attributes:
+        columns: (C,) names of the explained columns.
+        per_column: (C,) mean term of each.
+        rest: Mean rest.
+    """
+
+    columns: tuple[str, ...]
+    per_column: Float64
+    rest: float
+
+    @staticmethod
+    def of(target_columns: Sequence[str], terms: ScoreTerms) -> Baseline:
+        """From the terms of calibration rows; `target_columns` (D,) names each target's column."""
+        columns, per_column = by_column(target_columns, terms.per_target)
+        return Baseline(columns, per_column.mean(axis=0), float(terms.rest.mean()))
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """Shares of the excess score, one row a scored row.
+
+    Attributes:
+        columns: (C,) names.
+        excess: (N, C) max(0, term - usual term), in the unit of the score.
+        share: (N, C) excess over its sum; 0 where nothing exceeds the usual.
+        kl_excess: (N,) the rest (the KL) beyond its usual value; a line of its own.
+        expected, observed: For each column (N,), in the units of the records.
+    """
+
+    columns: tuple[str, ...]
+    excess: Float64
+    share: Float64
+    kl_excess: Float64
+    expected: dict[str, Values]
+    observed: dict[str, Values]
+
+    def top(self, row: int, k: int = 3) -> list[Reason]:
+        """The k columns with the largest share of that row, largest first; shares above 0 only."""
+        order = np.argsort(-self.share[row], kind="stable")[:k]
+        return [
+            Reason(
+                name := self.columns[j],
+                float(self.share[row, j]),
+                _plain(self.expected.get(name), row),
+                _plain(self.observed.get(name), row),
+            )
+            for j in order
+            if self.share[row, j] > 0
+        ]
+
+
+def attribute(
+    target_columns: Sequence[str],
+    baseline: Baseline,
+    terms: ScoreTerms,
+    expected: dict[str, Values],
+    observed: dict[str, Values],
+) -> Attributions:
+    """Attribute scores to columns against what is usual."""
+    columns, per_column = by_column(target_columns, terms.per_target)
+    excess = np.maximum(per_column - baseline.per_column, 0.0)
+    total = excess.sum(axis=1, keepdims=True)
+    share = np.divide(excess, total, out=np.zeros_like(excess), where=total > 0)
+    return Attributions(columns, excess, share, terms.rest - baseline.rest, expected, observed)
+
+
+def by_column(
+    target_columns: Sequence[str], per_target: Float64
+) -> tuple[tuple[str, ...], Float64]:
+    """Terms (N, D) summed over the targets of each column, (N, C), in order of appearance."""
+    columns = tuple(dict.fromkeys(target_columns))
+    owner = np.array([columns.index(name) for name in target_columns])
+    membership = (owner[:, None] == np.arange(len(columns))).astype(np.float64)
+    return columns, per_target @ membership
+
+
+def _plain(values: Values | None, row: int) -> float | str | None:
+    """One value as JSON has it; None for missing and for what has no value."""
+    if values is None:
+        return None
+    value = values[row]
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(value)
+    return None if np.isnan(value) else float(value)

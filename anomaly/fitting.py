@@ -1,0 +1,277 @@
+"""Arrays in, a trained model out. One loop, for every combination of parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from anomaly.arrays import Bool, Features, Int64, Parameters
+from anomaly.data.schema import STRICT
+from anomaly.errors import TrainingDiverged
+from anomaly.models.objective import Batch, Loss, Objective, loss_of
+from anomaly.models.vae import VAE
+
+ACTIVE_UNIT_NATS = 0.01
+"""A latent whose mean KL is above this carries information (after Burda et al. 2016, app. C)."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class FitConfig:
+    """How the parameters are found: AdamW (Loshchilov & Hutter 2019) with a cosine schedule.
+
+    Attributes:
+        steps: At most so many; training stops earlier when the held-out loss no longer falls.
+        lr_warmup_steps: The learning rate rises linearly over so many steps.
+        mask_rate: Share of the encoder's inputs hidden at each step (denoising; Vincent et al.
+            2008): the model learns each column from the others.
+        noise: Gaussian noise on the encoder's numbers, of standard deviation noise * U(0, 2),
+            one draw a row.
+        check_every: Steps between looks at the early-stop rows.
+        patience: Looks without improvement before training stops.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 1500
+    batch_rows: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    lr_warmup_steps: Annotated[int, Field(ge=0)] = 100
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    mask_rate: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    noise: Annotated[float, Field(ge=0)] = 0.2
+    check_every: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=1)] = 6
+    objective: Objective = Objective()
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """One look at the early-stop rows; means a row, in nats.
+
+    Attributes:
+        loss, reconstruction, kl: On early-stop rows, clean inputs, the final beta.
+        train_loss, train_reconstruction, train_kl: Means over the steps since the last look.
+        active_units: Latents with a mean KL above 0.01 nats.
+        gradient_norm: Mean over the same steps, before clipping.
+        best: Whether this is the smallest held-out loss so far.
+    """
+
+    step: int
+    of_steps: int
+    loss: float
+    reconstruction: float
+    kl: float
+    train_loss: float
+    train_reconstruction: float
+    train_kl: float
+    active_units: int
+    gradient_norm: float
+    best: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """The parameters of the best look, NumPy float32, and all looks in order."""
+
+    parameters: Parameters
+    history: tuple[Progress, ...]
+
+    @property
+    def best(self) -> Progress:
+        """The look whose parameters were kept."""
+        return [look for look in self.history if look.best][-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Corruption:
+    """What can be hidden or blurred of the encoder's inputs.
+
+    Attributes:
+        owner: (P,) the target that each input belongs to; all inputs of a target hide together.
+        is_number: (P,) whether noise may be added.
+    """
+
+    owner: Int64
+    is_number: Bool
+
+
+def fit(
+    vae: VAE,
+    config: FitConfig,
+    fit_rows: Features,
+    early_stop_rows: Features,
+    corruption: Corruption,
+    seed: int,
+    device: str = "cpu",
+    on_look: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Minimise the objective on the fit rows; keep the parameters that are best on the others.
+
+    Deterministic for one seed, machine, device and number of threads.
+
+    Raises:
+        TrainingDiverged: the loss or a gradient is no longer finite.
+    """
+    import torch
+
+    from anomaly.models.torch_ops import TorchOps
+
+    where = torch.device(device)
+    ops = TorchOps(where)
+    generator = torch.Generator(where).manual_seed(seed)
+    initial = vae.initial(np.random.default_rng(seed))
+    parameters = {
+        name: torch.tensor(value, device=where, requires_grad=True)
+        for name, value in initial.items()
+    }
+    batches = _batches(_on_device(fit_rows, where), config.batch_rows, generator)
+    held_out = _on_device(early_stop_rows, where)
+    corrupt = _Corrupter(corruption, config, generator, where)
+    noise_shape = (1, config.batch_rows, vae.sizes.latent)
+    fixed_noise = torch.randn((4, 1, vae.sizes.latent), generator=generator, device=where)
+    optimiser = torch.optim.AdamW(
+        parameters.values(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    objective = config.objective
+    history: list[Progress] = []
+    best = initial
+    sums = torch.zeros(4, device=where)
+    since_look = 0
+    for step in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * schedule(
+                step, config.steps, config.lr_warmup_steps
+            )
+        batch = next(batches)
+        rows = len(batch.targets)
+        noise = torch.randn(noise_shape, generator=generator, device=where)[:, :rows]
+        loss = loss_of(
+            ops,
+            vae,
+            parameters,
+            dataclasses.replace(batch, inputs=corrupt(batch.inputs)),
+            noise,
+            objective.beta_at(step),
+            objective.capacity,
+        )
+        optimiser.zero_grad()
+        loss.total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
+        optimiser.step()
+        sums += torch.stack([loss.total, loss.reconstruction, loss.kl, norm]).detach()
+        since_look += 1
+        if since_look < config.check_every and step + 1 < config.steps:
+            continue
+        with torch.inference_mode():
+            held = loss_of(
+                ops, vae, parameters, held_out, fixed_noise, objective.beta, objective.capacity
+            )
+        look = _look(step + 1, config.steps, held, (sums / since_look).tolist(), history)
+        history.append(look)
+        if look.best:
+            best = {name: value.detach().cpu().numpy().copy() for name, value in parameters.items()}
+        if on_look is not None:
+            on_look(look)
+        sums.zero_()
+        since_look = 0
+        if not any(earlier.best for earlier in history[-config.patience :]):
+            break
+    return Fitted(best, tuple(history))
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """Share of the learning rate at a step: linear rise, then a half cosine to 0."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _look(
+    step: int, of_steps: int, held: Loss, means: list[float], history: list[Progress]
+) -> Progress:
+    numbers = (held.total.item(), held.reconstruction.item(), held.kl.item(), *means)
+    if not all(math.isfinite(number) for number in numbers):
+        raise TrainingDiverged(
+            f"training diverged by step {step}: held-out loss {numbers[0]:g}, training loss "
+            f"{means[0]:g}, gradient norm {means[3]:g}. Try a smaller `fit.learning_rate`, and "
+            "look for columns with extreme values: `preprocessing.numeric_target: rank_normal` "
+            "tames them."
+        )
+    return Progress(
+        step=step,
+        of_steps=of_steps,
+        loss=numbers[0],
+        reconstruction=numbers[1],
+        kl=numbers[2],
+        train_loss=means[0],
+        train_reconstruction=means[1],
+        train_kl=means[2],
+        active_units=int((held.kl_per_latent > ACTIVE_UNIT_NATS).sum().item()),
+        gradient_norm=means[3],
+        best=all(numbers[0] < earlier.loss for earlier in history),
+    )
+
+
+def _on_device(features: Features, device: Any) -> Batch:
+    """The rows in float32 on the device: the whole table, once."""
+    import torch
+
+    return Batch(
+        *(
+            torch.as_tensor(np.asarray(array, dtype=np.float32), device=device)
+            for array in (features.inputs, features.targets, features.observed, features.context)
+        )
+    )
+
+
+def _batches(rows: Batch, batch_rows: int, generator: Any) -> Any:
+    """Endless batches: each epoch a fresh permutation, the short rest of an epoch included."""
+    import torch
+
+    n = len(rows.targets)
+    while True:
+        order = torch.randperm(n, generator=generator, device=rows.targets.device)
+        for start in range(0, n, batch_rows):
+            chosen = order[start : start + batch_rows]
+            yield Batch(
+                rows.inputs[chosen],
+                rows.targets[chosen],
+                rows.observed[chosen],
+                rows.context[chosen],
+            )
+
+
+class _Corrupter:
+    """Hides and blurs the encoder's inputs, the same way a missing value hides them: by zeros."""
+
+    def __init__(
+        self, corruption: Corruption, config: FitConfig, generator: Any, device: Any
+    ) -> None:
+        import torch
+
+        self.owner = torch.as_tensor(corruption.owner, device=device)
+        self.targets = int(corruption.owner.max(initial=-1)) + 1
+        self.is_number = torch.as_tensor(corruption.is_number.astype(np.float32), device=device)
+        self.config = config
+        self.generator = generator
+
+    def __call__(self, inputs: Any) -> Any:
+        import torch
+
+        rows, device = len(inputs), inputs.device
+        if self.config.noise:
+            width = torch.rand((rows, 1), generator=self.generator, device=device)
+            blur = torch.randn(inputs.shape, generator=self.generator, device=device)
+            inputs = inputs + (2 * self.config.noise) * width * blur * self.is_number
+        if self.config.mask_rate:
+            hide = torch.rand((rows, self.targets), generator=self.generator, device=device)
+            inputs = inputs * (hide >= self.config.mask_rate)[:, self.owner]
+        return inputs

@@ -1,0 +1,1 @@
+"""From records to features: fitted with scikit-learn, frozen into constants, saved as arrays."""
