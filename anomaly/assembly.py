@@ -35,6 +35,7 @@ from anomaly.detector import Card, Detector
 from anomaly.explain import Baseline
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
 from anomaly.models.likelihood import ProductLikelihood
+from anomaly.models.ops import TILE_ROWS
 from anomaly.models.vae import VAEConfig, assemble_vae
 from anomaly.preprocessing.fit import fit_preprocessor
 from anomaly.preprocessing.preprocessor import PreprocessingConfig, Preprocessor
@@ -59,7 +60,7 @@ class DetectorConfig:
     score: Annotated[Score, Field(discriminator="kind")] = DEFAULT_SCORE
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     rule: Rule = Rule.CONFORMAL
-    block_rows: Annotated[int, Field(ge=1, le=65_536)] = BLOCK_ROWS
+    block_rows: Annotated[int, Field(ge=TILE_ROWS, le=65_536, multiple_of=TILE_ROWS)] = BLOCK_ROWS
 
 
 @plain_dataclass(frozen=True)

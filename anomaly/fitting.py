@@ -122,7 +122,7 @@ def fit(
     from anomaly.models.torch_ops import TorchOps
 
     where = torch.device(device)
-    ops = TorchOps(where)
+    ops = TorchOps(where, for_scoring=False)
     generator = torch.Generator(where).manual_seed(seed)
     initial = vae.initial(np.random.default_rng(seed))
     parameters = {

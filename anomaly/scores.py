@@ -43,9 +43,10 @@ class ScoreTerms:
     rest: Tensor
 
     @property
-    def scores(self) -> Tensor:
-        """(N,) float64, higher is more anomalous."""
-        return self.per_target.sum(-1) + self.rest
+    def scores(self) -> Float64:
+        """(N,) float64, higher is more anomalous; of NumPy terms."""
+        scores: Float64 = self.per_target.sum(-1) + self.rest
+        return scores
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,8 +1,9 @@
 """Rows in blocks of one fixed shape.
 
 A matrix product of another shape may add in another order: 7 to 15 % of rows change in the last
-bit between batch sizes. With every block padded to the same number of rows, a row's score is the
-same to the bit whatever batch it lands in.
+bit between batch sizes. With every block padded to the same number of rows, and products in which
+a row's place does not matter (`anomaly.models.ops`), a row's score is the same to the bit whatever
+batch it lands in.
 """
 
 from __future__ import annotations

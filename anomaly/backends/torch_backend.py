@@ -9,7 +9,7 @@ from anomaly.models.torch_ops import TorchOps
 
 def torch_ops(device: str) -> TorchOps:
     """Operations on `cpu` or `cuda`, in full float32 precision: TF32 would move verdicts."""
-    return TorchOps(torch.device(device))
+    return TorchOps(torch.device(device), for_scoring=True)
 
 
 def torch_sees_cuda() -> bool:

@@ -10,13 +10,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
 from anomaly.arrays import Tensor, Values
+from anomaly.models.ops import TILE_ROWS
 
 
 class TorchOps:
-    """`Ops` of torch on one device."""
+    """`Ops` of torch on one device.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        for_scoring: Make each row's bits independent of its place in the block. Training does not
+            need that, and is faster without.
+    """
+
+    def __init__(self, device: torch.device, *, for_scoring: bool) -> None:
         self.device = device
+        self.for_scoring = for_scoring
 
     def array(self, values: Values) -> Tensor:
         return torch.as_tensor(values, device=self.device)
@@ -28,7 +35,13 @@ class TorchOps:
         return torch.inference_mode()
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return F.linear(x, weight, bias)
+        missing = -len(weight) % TILE_ROWS if self.for_scoring else 0
+        if not missing:
+            return F.linear(x, weight, bias)
+        # Products with few outputs take kernels that add in another order at other rows; padded
+        # to 16 outputs they do not (docs/decisions/0002).
+        padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), F.pad(bias, (0, missing)))
+        return padded[:, : len(weight)]
 
     def silu(self, x: Tensor) -> Tensor:
         return F.silu(x)

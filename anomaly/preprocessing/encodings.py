@@ -50,14 +50,18 @@ class NumericEncoding:
     def compressed(self, z: Float64) -> Float64:
         """The same, logarithmic beyond `LINEAR_RANGE`; strictly increasing."""
         excess = np.maximum(np.abs(z) - LINEAR_RANGE, 0.0)
-        return np.where(excess > 0, np.sign(z) * (LINEAR_RANGE + np.log1p(excess)), z)
+        compressed: Float64 = np.where(
+            excess > 0, np.sign(z) * (LINEAR_RANGE + np.log1p(excess)), z
+        )
+        return compressed
 
     def ranked(self, values: Values) -> Float64:
         """Normal score of the value's rank, continued linearly outside the fit rows' range."""
         inside = np.clip(values, self.low, self.high)
         scores: Float64 = np.interp(inside, self.quantiles, self.normal_scores)
         with np.errstate(over="ignore"):
-            return np.clip(scores + (values - inside) / self.scale, -1e308, 1e308)
+            continued: Float64 = np.clip(scores + (values - inside) / self.scale, -1e308, 1e308)
+        return continued
 
     def saturated(self, values: Values) -> Float64:
         """The value, kept within the range that the encoder sees."""

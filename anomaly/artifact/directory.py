@@ -1,0 +1,239 @@
+"""A detector as a directory of files, and back. No file in it can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from anomaly.artifact.card import card_text
+from anomaly.artifact.golden import check_golden, golden_rows
+from anomaly.artifact.manifest import FORMAT_VERSION, CalibrationEntry, FileEntry, Manifest
+from anomaly.artifact.tensors import Tensors, build_preprocessor, describe_preprocessor
+from anomaly.backends.backend import BackendName, Device, ScoringModel, open_backend
+from anomaly.calibration import Calibration
+from anomaly.data.schema import first_reason
+from anomaly.detector import Detector
+from anomaly.errors import ArtifactRejected, CannotWrite, ModelNotFound
+from anomaly.explain import Baseline
+from anomaly.scores import MissingFill
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+CALIBRATION = "calibration.safetensors"
+CARD = "README.md"
+FILES = (WEIGHTS, CALIBRATION, CARD)
+"""The closed set of names: the loader opens these and no other."""
+
+LARGEST_MANIFEST_BYTES = 64 * 2**20
+PARAMETER = "parameter."
+
+
+def save(detector: Detector, directory: Path) -> None:
+    """Write the artifact. The directory appears complete or not at all.
+
+    Raises:
+        CannotWrite: the directory exists and is not empty, or the disk refuses.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    preprocessor, tensors = describe_preprocessor(detector.preprocessor)
+    model, calibration = detector.model, detector.calibration
+    tensors |= {PARAMETER + name: array for name, array in model.parameters.items()}
+    tensors |= {
+        "noise": model.noise,
+        "fill.per_target": model.fill.per_target,
+        "baseline.per_column": detector.baseline.per_column,
+    }
+    contents = {
+        WEIGHTS: to_bytes({name: np.ascontiguousarray(array) for name, array in tensors.items()}),
+        CALIBRATION: to_bytes({"scores": calibration.scores}),
+        CARD: card_text(detector).encode(),
+    }
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        schema=detector.schema,
+        preprocessor=preprocessor,
+        vae=model.vae,
+        score=model.score,
+        block_rows=detector.backend.block_rows,
+        fill_rest=model.fill.rest,
+        calibration=CalibrationEntry(calibration.alpha, calibration.rule, calibration.tolerance),
+        baseline_columns=detector.baseline.columns,
+        baseline_rest=detector.baseline.rest,
+        golden=golden_rows(detector),
+        card=detector.card,
+        files={name: FileEntry(_sha256(data), len(data)) for name, data in contents.items()},
+    )
+    contents[MANIFEST] = json.dumps(manifest.to_plain(), indent=1, allow_nan=False).encode()
+    _write(directory, contents)
+
+
+def _write(directory: Path, contents: dict[str, bytes]) -> None:
+    if directory.exists() and any(directory.iterdir()):
+        raise CannotWrite(f"{directory} is not empty. Give a new directory, or remove the old one.")
+    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for name, data in contents.items():
+            with (partial / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        partial.rename(directory)
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write the model to {directory}: {error.strerror}. Free some space or choose "
+            "another place; nothing was left behind there."
+        ) from error
+    finally:
+        if partial.exists():
+            for file_path in partial.iterdir():
+                file_path.unlink()
+            partial.rmdir()
+
+
+def load_directory(
+    directory: Path, device: Device = Device.AUTO, backend: BackendName | None = None
+) -> Detector:
+    """Read, verify and re-score the golden rows.
+
+    Raises:
+        ModelNotFound: there is no artifact.
+        ArtifactRejected: a file is missing, altered, too large or not finite, the format is
+            another one, or the golden rows score differently here.
+    """
+    from safetensors.numpy import load as from_bytes
+
+    manifest = read_manifest(directory)
+    contents = {name: _verified(directory, name, manifest) for name in FILES}
+    try:
+        tensors: Tensors = from_bytes(contents[WEIGHTS])
+        scores = from_bytes(contents[CALIBRATION])["scores"]
+        _check_finite({**tensors, "scores": scores})
+        detector = _build(manifest, tensors, scores, device, backend)
+        check_golden(detector, manifest.golden)
+    except (KeyError, ValueError, TypeError, IndexError, AssertionError) as error:
+        if isinstance(error, ArtifactRejected):
+            raise
+        raise ArtifactRejected(
+            f"{directory}: the tensors do not fit the manifest ({type(error).__name__}: {error}). "
+            "The artifact was not written by this project; train or download it again."
+        ) from error
+    return detector
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest alone, checked for its form.
+
+    Raises:
+        ModelNotFound: there is none.
+        ArtifactRejected: not a manifest of this format.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise ModelNotFound(
+            f"{directory} holds no {MANIFEST}, so it is not a saved detector. Give the directory "
+            "that `anomaly train` or `save` wrote, or a URI such as `models:/name@champion`."
+        )
+    text = _read(path, LARGEST_MANIFEST_BYTES)
+    try:
+        found: Any = json.loads(text)
+        format_version = found.get("format_version") if isinstance(found, dict) else None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactRejected(f"{path} is not JSON: {error}. Download the model again.") from error
+    if format_version != FORMAT_VERSION:
+        raise ArtifactRejected(
+            f"{path} has format version {format_version!r}; this release reads {FORMAT_VERSION}. "
+            "Train the model again, or install the release that wrote it."
+        )
+    try:
+        return Manifest.from_json(text)
+    except ValidationError as error:
+        raise ArtifactRejected(
+            f"{path} does not hold together: {first_reason(error)}. Download the model again."
+        ) from error
+
+
+def digest(directory: Path) -> str:
+    """SHA-256 of the manifest, which holds the digests of every other file."""
+    return _sha256(_read(directory / MANIFEST, LARGEST_MANIFEST_BYTES))
+
+
+def _build(
+    manifest: Manifest,
+    tensors: Tensors,
+    scores: Any,
+    device: Device,
+    backend: BackendName | None,
+) -> Detector:
+    parameters = {
+        name.removeprefix(PARAMETER): array
+        for name, array in tensors.items()
+        if name.startswith(PARAMETER)
+    }
+    expected = manifest.vae.initial(np.random.default_rng(0))
+    if {n: (a.shape, a.dtype) for n, a in parameters.items()} != {
+        n: (a.shape, a.dtype) for n, a in expected.items()
+    }:
+        raise ArtifactRejected("the weights have other names, shapes or types than the model")
+    model = ScoringModel(
+        vae=manifest.vae,
+        parameters=parameters,
+        score=manifest.score,
+        noise=tensors["noise"],
+        fill=MissingFill(tensors["fill.per_target"], manifest.fill_rest),
+    )
+    entry = manifest.calibration
+    return Detector(
+        preprocessor=build_preprocessor(manifest.schema, manifest.preprocessor, tensors),
+        calibration=Calibration(scores, entry.alpha, entry.rule, entry.tolerance),
+        baseline=Baseline(
+            manifest.baseline_columns, tensors["baseline.per_column"], manifest.baseline_rest
+        ),
+        card=manifest.card,
+        backend=open_backend(model, backend, device, manifest.block_rows),
+    )
+
+
+def _check_finite(tensors: Tensors) -> None:
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise ArtifactRejected(
+                f"the tensor {name!r} holds values that are not finite: the model is broken. "
+                "Train it again."
+            )
+
+
+def _verified(directory: Path, name: str, manifest: Manifest) -> bytes:
+    entry = manifest.files.get(name)
+    path = directory / name
+    if entry is None or not path.is_file() or path.is_symlink():
+        raise ArtifactRejected(
+            f"{directory}: {name} is missing, a link, or not named in the manifest. Download the "
+            "model again."
+        )
+    data = _read(path, entry.bytes)
+    if len(data) != entry.bytes or _sha256(data) != entry.sha256:
+        raise ArtifactRejected(
+            f"{path} is not the file that was saved: its SHA-256 or size differs. It was altered "
+            "or damaged; download the model again."
+        )
+    return data
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ArtifactRejected(f"{path} is larger than {most_bytes} bytes, which it must not be.")
+    return data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

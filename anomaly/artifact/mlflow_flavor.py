@@ -1,0 +1,292 @@
+"""The MLflow face of the artifact: log, find, fetch, and `mlflow.pyfunc`.
+
+`mlflow.pyfunc` gets a loader module and a data path, which writes no pickle and loads with
+`MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`. Everything of ours that loads from MLflow downloads
+the directory and parses it itself (`fetch`).
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, TensorSpec
+from mlflow.types import Schema as MlflowSchema
+
+from anomaly.artifact.card import card_text
+from anomaly.artifact.directory import load_directory, save
+from anomaly.artifact.golden import golden_records, golden_rows
+from anomaly.artifact.wheel import pack_wheel
+from anomaly.data.frames import records_from_frame
+from anomaly.data.records import Records
+from anomaly.data.schema import Kind, Schema
+from anomaly.detector import Detector
+from anomaly.errors import ConfigInvalid, DependencyDown, ModelNotFound
+
+FOLDER = "detector"
+"""The artifact's folder within the MLflow model, below `data/`."""
+
+CHAMPION = "champion"
+
+DEFAULT_REGISTRY = "sqlite:///mlflow.db"
+"""A file in the current folder: tracking and registry without a server."""
+
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "PyYAML", "safetensors")
+"""What scoring needs; pinned to what is installed. torch is not among them."""
+
+TYPES = {
+    Kind.NUMERIC: DataType.double,
+    Kind.BOOLEAN: DataType.boolean,
+    Kind.CATEGORICAL: DataType.string,
+    Kind.DATETIME: DataType.datetime,
+}
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model that was downloaded.
+
+    Attributes:
+        directory: The artifact.
+        alias: The alias by which it was asked for, if it was.
+    """
+
+    directory: Path
+    name: str
+    version: str
+    alias: str | None
+    run_id: str
+
+
+class PyfuncDetector:
+    """What `mlflow.pyfunc.load_model` wraps."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """A frame of score, p_value, is_anomaly and top_features, one row a row.
+
+        Args:
+            model_input: DataFrame with at least the feature and context columns.
+            params: `alpha` (0 is the one in force) and `explain_top_k`.
+        """
+        import pandas as pd
+
+        given = {"alpha": 0.0, "explain_top_k": 0, **(params or {})}
+        records = records_from_frame(model_input, self.detector.schema)
+        verdicts = self.detector.detect(records, given["alpha"] or None)
+        answer = pd.DataFrame(
+            {
+                "score": verdicts.scores,
+                "p_value": verdicts.p_values,
+                "is_anomaly": verdicts.is_anomaly,
+            },
+            index=model_input.index,
+        )
+        if given["explain_top_k"]:
+            reasons = self.detector.explain(records)
+            answer["top_features"] = [
+                ", ".join(reason.column for reason in reasons.top(row, given["explain_top_k"]))
+                for row in range(len(records))
+            ]
+        return answer
+
+
+def _load_pyfunc(path: str) -> PyfuncDetector:
+    """The hook that MLflow calls."""
+    return PyfuncDetector(load_directory(Path(path)))
+
+
+def signature_of(detector: Detector) -> ModelSignature:
+    """Every column optional: whether a value may be missing is the schema's decision.
+
+    Numbers are doubles, so that a column of whole numbers with a gap still fits.
+    """
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(TYPES[column.kind], column.name, required=False)
+        for column in detector.schema.required
+    ]
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.double, "score"),
+        ColSpec(DataType.double, "p_value"),
+        ColSpec(DataType.boolean, "is_anomaly"),
+    ]
+    params = [
+        ParamSpec("alpha", DataType.double, 0.0),
+        ParamSpec("explain_top_k", DataType.long, 0),
+    ]
+    return ModelSignature(MlflowSchema(inputs), MlflowSchema(outputs), ParamSchema(params))
+
+
+def connect() -> mlflow.MlflowClient:
+    """A client of the registry that MLFLOW_TRACKING_URI names, or of the default one."""
+    if not mlflow.environment_variables.MLFLOW_TRACKING_URI.is_set():
+        mlflow.set_tracking_uri(DEFAULT_REGISTRY)
+    return mlflow.MlflowClient()
+
+
+def log_model(detector: Detector, name: str) -> ModelVersion:
+    """Log the detector to the active run and register it as the next version of `name`.
+
+    The first version of a name becomes its champion; later ones by `promote`.
+
+    Raises:
+        DependencyDown: the registry does not answer.
+    """
+    golden = golden_records(detector.schema, golden_rows(detector).columns)
+    example = _frame(golden.take(slice(0, 5)), detector.schema)
+    with tempfile.TemporaryDirectory(prefix="anomaly-") as folder:
+        directory = Path(folder) / FOLDER
+        save(detector, directory)
+        wheel = pack_wheel(Path(folder))
+        info = mlflow.pyfunc.log_model(
+            name=FOLDER,
+            loader_module=__name__,
+            data_path=str(directory),
+            code_paths=[str(wheel)],
+            pip_requirements=[
+                f"code/{wheel.name}",
+                *(f"{package}=={version(package)}" for package in REQUIREMENTS),
+            ],
+            signature=signature_of(detector),
+            input_example=example,
+        )
+    client = connect()
+    with _registry_errors(name):
+        if not _is_registered(client, name):
+            client.create_registered_model(name)
+        registered = client.create_model_version(
+            name,
+            info.model_uri,
+            run_id=info.run_id,
+            description=card_text(detector),
+            tags={
+                "alpha": f"{detector.calibration.alpha:g}",
+                "data_digest": detector.card.data.get("sha256", ""),
+            },
+            model_id=info.model_id,
+        )
+        if CHAMPION not in client.get_registered_model(name).aliases:
+            client.set_registered_model_alias(name, CHAMPION, registered.version)
+    return registered
+
+
+def promote(name: str, version: str, alias: str = CHAMPION) -> str | None:
+    """Point the alias at a version.
+
+    Returns:
+        The version it pointed at before, or None.
+
+    Raises:
+        ModelNotFound: no such model or version.
+        DependencyDown: the registry does not answer.
+    """
+    client = connect()
+    with _registry_errors(f"{name} version {version}"):
+        client.get_model_version(name, version)
+        before = client.get_registered_model(name).aliases.get(alias)
+        client.set_registered_model_alias(name, alias, version)
+    return None if before is None else str(before)
+
+
+def fetch(uri: str, destination: Path) -> Fetched:
+    """Download the artifact behind `models:/name@alias` or `models:/name/version`.
+
+    Only the artifact's own directory is used; nothing of the MLflow model is loaded or run.
+
+    Raises:
+        ConfigInvalid: not such a URI.
+        ModelNotFound: no such model, version or alias, or not a model of this project.
+        DependencyDown: the registry does not answer.
+    """
+    found = find(uri)
+    name = found.name
+    alias = uri.partition("@")[2] or None
+    with _registry_errors(uri):
+        folder = Path(
+            mlflow.artifacts.download_artifacts(
+                artifact_uri=f"models:/{name}/{found.version}", dst_path=str(destination)
+            )
+        )
+    directory = folder / "data" / FOLDER
+    if not directory.is_dir():
+        raise ModelNotFound(
+            f"{uri} is an MLflow model, but not one that `anomaly train` registered: it has no "
+            f"data/{FOLDER}. Train and register one under this name, or give another name."
+        )
+    return Fetched(directory, name, str(found.version), alias, found.run_id or "")
+
+
+URI = r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))"
+
+
+def find(uri: str) -> ModelVersion:
+    """The registered version behind a URI; see `fetch`."""
+    parts = re.fullmatch(URI, uri)
+    if parts is None:
+        raise ConfigInvalid(
+            f"{uri!r} is not a model URI. Write `models:/NAME@ALIAS`, such as "
+            "`models:/pumps@champion`, or `models:/NAME/VERSION`."
+        )
+    client = connect()
+    with _registry_errors(uri):
+        if parts["alias"]:
+            return client.get_model_version_by_alias(parts["name"], parts["alias"])
+        return client.get_model_version(parts["name"], parts["version"])
+
+
+@contextmanager
+def _registry_errors(what: str) -> Iterator[None]:
+    """MLflow's errors as ours."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+            raise ModelNotFound(
+                f"{what}: the registry at {mlflow.get_registry_uri()} has no such model, version "
+                f"or alias ({error.message}). `anomaly train DATA --name NAME` registers one; the "
+                "environment variable MLFLOW_TRACKING_URI says which registry is asked."
+            ) from error
+        raise DependencyDown(
+            f"{what}: the registry at {mlflow.get_registry_uri()} refused ({error.message}). Check "
+            "MLFLOW_TRACKING_URI and that the server runs."
+        ) from error
+    except OSError as error:
+        raise DependencyDown(
+            f"{what}: the registry at {mlflow.get_registry_uri()} does not answer "
+            f"({type(error).__name__}). Check MLFLOW_TRACKING_URI and that the server runs."
+        ) from error
+
+
+def _is_registered(client: mlflow.MlflowClient, name: str) -> bool:
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
+
+
+def _frame(records: Records, schema: Schema) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            column.name: records.columns[column.name].astype(bool)
+            if column.kind is Kind.BOOLEAN
+            else records.columns[column.name]
+            for column in schema.required
+        }
+    )
