@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,53 +18,57 @@ from anomaly.arrays import Int64
 from anomaly.data.options import ReadOptions
 from anomaly.errors import BadData
 
-_NEWLINE = re.compile(rb"\r\n|\n|\r")
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of text that ends where a row ends.
+
+    Attributes:
+        line: The 1-based line of the file that it begins at.
+        is_last: Whether the file ends here.
+    """
+
+    text: bytes
+    line: int
+    is_last: bool
 
 
-def blocks(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[tuple[bytes, int, bool]]:
-    """Cut chunks of text into blocks of whole rows.
-
-    Yields:
-        The block, the 1-based line it begins at, and whether it is the last one.
+def blocks(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[Block]:
+    """Cut chunks of text into blocks of whole rows; the last one may be empty.
 
     Raises:
-        BadData: a row is longer than `max_row_bytes`, or the text ends inside a quoted value.
+        BadData: a row is longer than `max_row_bytes`.
     """
     line = 1
     rest = b""
     for chunk in chunks:
         rest += chunk
         if end := end_of_rows(rest, options):
-            yield rest[:end], line, False
+            yield Block(rest[:end], line, is_last=False)
             line += count_lines(rest[:end])
             rest = rest[end:]
         if len(rest) > options.max_row_bytes:
             raise too_long(rest, line, options)
-    yield rest, line, True
+    yield Block(rest, line, is_last=True)
 
 
 def end_of_rows(text: bytes, options: ReadOptions) -> int:
     """Where the last complete row of the text ends; 0 if none does."""
-    if options.newlines_in_values and options.quote.encode() in text:
-        end = 0
-        for row in row_pattern(options).finditer(text):
-            if row.start() != end:
-                break
-            end = row.end()
-        # A CR at the very end may be the first half of a CRLF.
-        return end if end < len(text) or text[-1:] == b"\n" else max(0, row_before(text, options))
-    return max(text.rfind(b"\n"), text.rfind(b"\r", 0, len(text) - 1)) + 1
+    # A CR at the very end may be the first half of a CRLF.
+    stop = len(text) - text.endswith(b"\r")
+    if not goes_on(text, options):
+        return max(text.rfind(b"\n", 0, stop), text.rfind(b"\r", 0, stop)) + 1
+    return max((end for _, end, _ in whole_rows(text[:stop], options)), default=0)
 
 
-def row_before(text: bytes, options: ReadOptions) -> int:
-    """Where the last complete row ends if the final byte is not looked at."""
-    return end_of_rows(text[:-1] + b" ", options) if len(text) > 1 else 0
+def goes_on(text: bytes, options: ReadOptions) -> bool:
+    """Whether a row of this text may go on in the next line."""
+    return options.newlines_in_values and options.quote.encode() in text
 
 
 def too_long(text: bytes, line: int, options: ReadOptions) -> BadData:
     """Why no row ends within the cap."""
-    first = text if options.newlines_in_values else _NEWLINE.split(text, maxsplit=1)[0]
-    if is_open(first, options):
+    if is_open(text, options):
         return unterminated(line, f"within {options.max_row_bytes:,} bytes")
     return BadData(
         f"this row is longer than the {options.max_row_bytes:,} bytes that are allowed. "
@@ -90,9 +95,7 @@ def count_lines(text: bytes) -> int:
     return ends + (text[-1:] not in (b"\n", b"\r", b""))
 
 
-def row_lines(
-    text: bytes, first_line: int, options: ReadOptions, *, is_last: bool, keep_blank: bool
-) -> Int64:
+def row_lines(block: Block, options: ReadOptions, *, keep_blank: bool) -> Int64:
     """(N,) the line of each row of a block that does not simply have one row a line.
 
     Args:
@@ -101,41 +104,55 @@ def row_lines(
     Raises:
         BadData: a quoted value is not closed where it must be.
     """
-    if options.newlines_in_values:
-        rows = list(spans(text, first_line, options))
-    else:
-        rows = list(enumerate(text.splitlines(), first_line))
-        for number, row in rows:
-            if is_open(row, options):
-                if is_last and number == rows[-1][0]:
-                    raise unterminated(number, "before the file ends")
-                raise BadData(
-                    "a quoted value goes on beyond the end of this line: the rows are out of "
-                    "sync. If values may contain line ends, say --newlines-in-values; otherwise "
-                    "close the quote, or double it if it belongs to the value.",
-                    code="out_of_sync",
-                    line=number,
-                )
-    return np.array([number for number, row in rows if row or keep_blank], dtype=np.int64)
+    rows = spans(block, options) if goes_on(block.text, options) else closed_lines(block, options)
+    return np.array([line for line, row in rows if row or keep_blank], dtype=np.int64)
 
 
-def spans(text: bytes, line: int, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
+def spans(block: Block, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
     """The first line and the text of each row, where values may contain line ends."""
-    end = 0
-    for row in row_pattern(options).finditer(text):
-        if row.start() != end:
-            break
-        yield line, row[1]
-        end = row.end()
-        line += count_lines(row[0])
-    if end < len(text):
-        if is_open(text[end:], options):
+    line, end = block.line, 0
+    for start, end, row in whole_rows(block.text, options):
+        yield line, row
+        line += count_lines(block.text[start:end])
+    if rest := block.text[end:]:
+        if is_open(rest, options):
             raise unterminated(line, "before the file ends")
-        yield line, text[end:]
+        yield line, rest
+
+
+def closed_lines(block: Block, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
+    """The number and the text of each line, where a row is a line."""
+    lines = block.text.splitlines()
+    for number, row in enumerate(lines, block.line):
+        if is_open(row, options):
+            if block.is_last and number == block.line + len(lines) - 1:
+                raise unterminated(number, "before the file ends")
+            raise out_of_sync(number)
+        yield number, row
+
+
+def out_of_sync(line: int) -> BadData:
+    return BadData(
+        "a quoted value goes on beyond the end of this line, so that the rows are out of sync. "
+        "If values may contain line ends, say --newlines-in-values; otherwise close the quote, "
+        "or double it if it belongs to the value.",
+        code="out_of_sync",
+        line=line,
+    )
+
+
+def whole_rows(text: bytes, options: ReadOptions) -> Iterator[tuple[int, int, bytes]]:
+    """Start, end and text (without line end) of each complete row, from the start of `text`."""
+    end = 0
+    pattern = row_pattern(options)
+    # `match` at the end of the row before, never `finditer`, which would try every later byte.
+    while found := pattern.match(text, end):
+        yield found.start(), found.end(), found[1]
+        end = found.end()
 
 
 def is_open(row: bytes, options: ReadOptions) -> bool:
-    """Whether the text ends inside a quoted value."""
+    """Whether the row ends inside a quoted value."""
     if options.quote.encode() not in row:
         return False
     return closed_pattern(options).fullmatch(row) is None

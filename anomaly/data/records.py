@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly.arrays import Bool, Int64, Values
-from anomaly.data.schema import Column, Kind
+from anomaly.data.schema import Column
 from anomaly.errors import BadData, SchemaMismatch
 
 
@@ -62,12 +62,16 @@ class Records:
 
 
 def missing(column: Column, values: Values) -> Bool:
-    """(N,) True where the value is missing, by the representation of its kind."""
-    if column.kind is Kind.CATEGORICAL:
+    """(N,) True where a value of the column is missing."""
+    return is_missing(values)
+
+
+def is_missing(values: Values) -> Bool:
+    """(N,) True where the value is missing, in whichever representation of `Records`."""
+    if values.dtype == object:
         return np.array([value is None for value in values], dtype=bool)
-    if column.kind is Kind.DATETIME:
-        return np.isnat(values)
-    return np.isnan(values)
+    absent: Bool = np.isnat(values) if values.dtype.kind == "M" else np.isnan(values)
+    return absent
 
 
 def check_nullability(columns: Iterable[Column], records: Records) -> None:

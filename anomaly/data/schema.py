@@ -164,13 +164,7 @@ class Schema:
         Raises:
             SchemaMismatch: says which columns, and hints at a wrong delimiter.
         """
-        repeated = [name for name, count in Counter(found).items() if count > 1]
-        if repeated:
-            raise SchemaMismatch(
-                f"column names must be unique; repeated: {', '.join(map(repr, repeated))}. "
-                "Rename or remove the copies.",
-                code="duplicate_column",
-            )
+        refuse_repeated(found)
         wanted = self.required if required is None else tuple(required)
         missing = [column.name for column in wanted if column.name not in set(found)]
         if missing:
@@ -231,6 +225,21 @@ def first_reason(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
+
+
+def refuse_repeated(found: Sequence[str]) -> None:
+    """Refuse a table in which two columns have the same name.
+
+    Raises:
+        SchemaMismatch: names them.
+    """
+    repeated = [name for name, count in Counter(found).items() if count > 1]
+    if repeated:
+        raise SchemaMismatch(
+            f"column names must be unique; repeated: {', '.join(map(repr, repeated))}. "
+            "Rename or remove the copies.",
+            code="duplicate_column",
+        )
 
 
 def delimiter_hint(found: Sequence[str]) -> str:

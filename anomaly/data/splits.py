@@ -1,0 +1,240 @@
+"""Which rows fit, which stop the fit, which calibrate and which test.
+
+The parts are disjoint: nothing that shapes a score may see a calibration row, or the false-alarm
+rate is void. Equal rows may fall into several parts, as they will in production: keeping them
+together measurably breaks the guarantee on tables with a common row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass as plain_dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from anomaly.arrays import Bool, Int64, Values
+from anomaly.data.records import Records, is_missing
+from anomaly.data.schema import STRICT
+from anomaly.errors import BadData, NotEnoughRows
+
+SMALLEST = 10
+"""Fewer rows than this leave no part that means anything."""
+
+LARGEST_HELD_OUT = 10_000
+"""More calibration or early-stop rows than this add nothing that fit rows would not add more."""
+
+FOR_DEFAULT_ALPHA = 99
+"""What a false-alarm rate of 0.01 = 1 / (99 + 1) needs."""
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitConfig:
+    """How rows are divided. The seed is an argument of the run.
+
+    Attributes:
+        by: "row": at random. "time": the earliest rows fit, the latest test; the false-alarm
+            rate then assumes that nothing drifts. "group": whole groups at random (repeated
+            measurements of one object); the false-alarm rate is then one of groups.
+        group_column: The column that names the group; needed for "group" and only there.
+        test_share: Share of the rows that measure the finished detector.
+        calibration_share: Share of the rows left after the test; None is the rule of
+            `split_sizes`.
+        early_stop_share: The same, for early stopping.
+    """
+
+    by: Literal["row", "time", "group"] = "row"
+    group_column: str | None = None
+    test_share: Share = 0.0
+    calibration_share: PositiveShare | None = None
+    early_stop_share: PositiveShare | None = None
+
+    def __post_init__(self) -> None:
+        if (self.by == "group") != (self.group_column is not None):
+            raise ValueError("`group_column` belongs to `by: group`: give both or neither")
+
+
+@plain_dataclass(frozen=True)
+class Sizes:
+    """Numbers of rows (or groups) in each part."""
+
+    fit: int
+    early_stop: int
+    calibration: int
+    test: int
+
+
+@plain_dataclass(frozen=True)
+class Splits:
+    """Ascending row numbers of each part: disjoint, and together all rows."""
+
+    fit: Int64
+    early_stop: Int64
+    calibration: Int64
+    test: Int64
+
+
+def split_sizes(
+    n: int,
+    test_share: float = 0.0,
+    calibration_share: float | None = None,
+    early_stop_share: float | None = None,
+) -> Sizes:
+    """The one rule of sizes. Of n rows, round(test_share n) test; of the m that are left
+
+        calibration = min(10,000, max(ceil(0.2 m), min(99, floor(0.35 m))))
+        early stop  = min(10,000, max(1, ceil(0.1 m)))
+
+    and the rest fits. A fifth calibrates; on small tables as many as the default false-alarm rate
+    of 0.01 needs (99), if that leaves most rows to the fit. A share that is given replaces its
+    line by ceil(share m).
+
+    Raises:
+        NotEnoughRows: fewer than 10 rows are left after the test, or none to fit.
+    """
+    test = round(test_share * n)
+    left = n - test
+    if left < SMALLEST:
+        raise NotEnoughRows(
+            f"{left} rows are left to fit and calibrate, and {SMALLEST} are needed. "
+            + ("Lower the share of the test, or add normal rows." if test else "Add normal rows.")
+        )
+    # In integers, where a share is a rule: 0.35 * 20 is less than 7 in floating point.
+    calibration = (
+        min(LARGEST_HELD_OUT, max(-(-left // 5), min(FOR_DEFAULT_ALPHA, 35 * left // 100)))
+        if calibration_share is None
+        else math.ceil(calibration_share * left)
+    )
+    early_stop = (
+        min(LARGEST_HELD_OUT, -(-left // 10))
+        if early_stop_share is None
+        else math.ceil(early_stop_share * left)
+    )
+    fit = left - calibration - early_stop
+    if fit < 1:
+        raise NotEnoughRows(
+            f"calibration takes {calibration} and early stopping {early_stop} of {left} rows, "
+            "which leaves none to fit. Lower their shares."
+        )
+    return Sizes(fit, early_stop, calibration, test)
+
+
+def split_rows(
+    n: int,
+    *,
+    seed: int,
+    test_share: float = 0.0,
+    calibration_share: float | None = None,
+    early_stop_share: float | None = None,
+) -> Splits:
+    """Divide n rows at random, in the sizes of `split_sizes`.
+
+    Raises:
+        NotEnoughRows: as `split_sizes`.
+    """
+    sizes = split_sizes(n, test_share, calibration_share, early_stop_share)
+    return cut(np.random.default_rng(seed).permutation(n), sizes)
+
+
+def split_times(
+    times: Values,
+    *,
+    test_share: float = 0.0,
+    calibration_share: float | None = None,
+    early_stop_share: float | None = None,
+) -> Splits:
+    """Divide rows by time: first fit, then early stop, then calibration, the latest test.
+
+    Rows of the same time stay in the order in which they came, and may lie on both sides of a
+    border: sizes are kept, because a table of three days would otherwise have no parts.
+
+    Args:
+        times: (N,) datetimes or numbers.
+
+    Raises:
+        BadData: a time is missing; names the row.
+        NotEnoughRows: as `split_sizes`.
+    """
+    refuse_missing(is_missing(times), "time")
+    sizes = split_sizes(len(times), test_share, calibration_share, early_stop_share)
+    return cut(np.argsort(times, kind="stable"), sizes)
+
+
+def split_groups(
+    groups: Values,
+    *,
+    seed: int,
+    test_share: float = 0.0,
+    calibration_share: float | None = None,
+    early_stop_share: float | None = None,
+) -> Splits:
+    """Divide whole groups at random; `split_sizes` counts groups, not rows.
+
+    Args:
+        groups: (N,) the name of each row's group: text, numbers or dates.
+
+    Raises:
+        BadData: a group is missing; names the row.
+        NotEnoughRows: fewer than 10 groups, or as `split_sizes`.
+    """
+    refuse_missing(is_missing(groups), "group")
+    members = codes(groups)
+    n_groups = int(members.max(initial=-1)) + 1
+    parts = split_rows(
+        n_groups,
+        seed=seed,
+        test_share=test_share,
+        calibration_share=calibration_share,
+        early_stop_share=early_stop_share,
+    )
+    rows = {
+        name: np.flatnonzero(np.isin(members, getattr(parts, name)))
+        for name in ("fit", "early_stop", "calibration", "test")
+    }
+    return Splits(**rows)
+
+
+def cut(order: Int64, sizes: Sizes) -> Splits:
+    """Parts of those sizes from the ordered rows, first fit, last test."""
+    ends = np.cumsum([sizes.fit, sizes.early_stop, sizes.calibration])
+    fit, early_stop, calibration, test = (np.sort(part) for part in np.split(order, ends))
+    return Splits(fit, early_stop, calibration, test)
+
+
+def refuse_missing(absent: Bool, what: str) -> None:
+    if absent.any():
+        raise BadData(
+            f"has no {what}, by which the rows are to be divided. Fill it in or drop the row.",
+            code="missing_value",
+            row=int(np.argmax(absent)),
+        )
+
+
+def codes(values: Values) -> Int64:
+    """(N,) the same small integer for equal values; missing values equal each other."""
+    if values.dtype == object:
+        known: dict[object, int] = {}
+        return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def duplicate_share(records: Records, names: Sequence[str], rows: Int64, among: Int64) -> float:
+    """Share of `rows` that equal one of `among` in every named column.
+
+    Between calibration and fit rows this says how much of the table is repeated; it is no
+    fault by itself (see the top of this module).
+    """
+    if not len(rows):
+        return 0.0
+    keys = np.zeros(len(records), dtype=np.int64)
+    for name in names:
+        # Pairs of (key so far, code) numbered anew: exact, and never more numbers than rows.
+        column = codes(records.columns[name])
+        keys = codes(keys * (int(column.max(initial=0)) + 1) + column)
+    return float(np.isin(keys[rows], keys[among]).mean())
