@@ -1,0 +1,193 @@
+"""A process that serves: sockets, signals, and connections that misbehave before HTTP begins."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from http import HTTPStatus
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from prometheus_client import start_http_server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from anomaly.errors import ConfigInvalid
+from service.app import create_app
+from service.detectors import Served
+from service.routes.problems import MEDIA_TYPE
+from service.scoring.scorer import Scorer
+from service.settings import Limits, Settings
+from service.wire.answer import JSON, Problem
+
+BACKLOG = 2048
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """HTTP/1.1, with the limits on headers that uvicorn does not have.
+
+    Without them one client can fill the memory with a header that never ends, and a few hundred
+    can hold every connection by sending a byte a minute.
+    """
+
+    limits = Limits()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_timer.cancel()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.head_bytes:
+                self._refuse(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    "head_too_large",
+                    f"the headers are longer than {self.limits.head_bytes:,} bytes.",
+                )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn for what is not HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "http_invalid", "this is not a valid HTTP request.")
+
+    def _begin_head(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
+        if (timer := getattr(self, "_head_timer", None)) is not None:
+            timer.cancel()
+        self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_too_slow)
+
+    def _head_too_slow(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "head_too_slow",
+                f"the headers were not complete within {self.limits.head_seconds:g} seconds.",
+            )
+
+    def _refuse(self, status: HTTPStatus, code: str, detail: str) -> None:
+        body = JSON.encode(Problem("about:blank", status.phrase, status, code, detail, "", []))
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self._in_head = False
+        self._head_timer.cancel()
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+
+def guarded_by(limits: Limits) -> type[GuardedHttp]:
+    """The protocol with these limits; uvicorn takes a class and makes one for each connection."""
+    return type("GuardedHttpWithLimits", (GuardedHttp,), {"limits": limits})
+
+
+class DrainingServer(uvicorn.Server):
+    """Says no at `/readyz` first, serves on while the others learn of it, and exits with 0."""
+
+    def __init__(self, config: uvicorn.Config, scorer: Scorer) -> None:
+        super().__init__(config)
+        self.scorer = scorer
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM drains, the first Ctrl-C stops at once but finishes what it began,
+        and the second of either ends all that."""
+        if self.should_exit:
+            self.force_exit = True
+        elif self.scorer.draining or sig == signal.SIGINT:
+            self.should_exit = True
+        else:
+            seconds = self.scorer.settings.drain_seconds
+            self._loop.call_soon_threadsafe(self._loop.call_later, seconds, self._stop)
+        self.scorer.draining = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        # What is here now stays: the collector need not look at it again and again. Rarer
+        # collections took the 99th percentile of a request from 70 ms to 7 ms.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+class Server:
+    """The service and its metrics, listening; nothing is answered before `run`.
+
+    Raises:
+        ConfigInvalid: an address that cannot be listened on.
+    """
+
+    def __init__(self, settings: Settings, served: Served) -> None:
+        app = create_app(settings, served)
+        self._socket = listen(settings.host, settings.port)
+        scorer: Scorer = app.state.scorer
+        self._metrics = _serve_metrics(settings, scorer)
+        config = uvicorn.Config(
+            app,
+            http=guarded_by(settings.limits),
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=settings.grace_seconds,
+        )
+        self._server = DrainingServer(config, scorer)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        self.metrics_url = f"http://{host}:{self._metrics.server_port}/metrics"
+
+    def run(self) -> None:
+        """Serve until a signal says stop, then finish what was begun."""
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._metrics.shutdown()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose.
+
+    Raises:
+        ConfigInvalid: the address is taken, not of this machine, or not allowed.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+
+
+def _serve_metrics(settings: Settings, scorer: Scorer) -> Any:
+    try:
+        server, _ = start_http_server(settings.metrics_port, settings.host, scorer.metrics.registry)
+    except OSError as error:
+        raise _cannot_listen(settings.host, settings.metrics_port, error) from error
+    return server
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigInvalid:
+    return ConfigInvalid(
+        f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --host, "
+        "--port or --metrics-port; port 0 takes any free one."
+    )

@@ -1,0 +1,180 @@
+"""Requests that arrive together are computed together; each gets its own answer or error.
+
+No timer: while one batch is computed the next one gathers, and when nothing is computed whatever
+is there at the next tick of the loop is a batch. A waiting time would cost single callers all of
+it and gain the others nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Generic, TypeVar
+
+from anomaly.errors import AnomalyError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Overloaded(AnomalyError):
+    """Too many rows wait already, or the service is about to stop.
+
+    Attributes:
+        rows: How many rows were turned away.
+        retry_seconds: When it may be worth trying again.
+    """
+
+    code = "overloaded"
+
+    def __init__(self, message: str, rows: int, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.retry_seconds = retry_seconds
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What one batch was.
+
+    Attributes:
+        waits: Seconds that each of its requests waited.
+        seconds: That the computation took.
+    """
+
+    rows: int
+    waits: Sequence[float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Ticket(Generic[Job, Result]):
+    job: Job
+    rows: int
+    since: float
+    future: asyncio.Future[Result]
+
+
+class Batcher(Generic[Job, Result]):
+    """Computes jobs in one worker thread, as many together as are there.
+
+    Args:
+        compute: Jobs to results, in the same order. If it raises for several jobs, it is called
+            again for each alone, so that only those at fault fail.
+        max_rows: More must not wait; a job is taken whenever nothing waits, however large it is.
+        max_batch_rows: Rows of a batch of several jobs. A job is never split.
+        on_batch: Told of every batch.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Job]], Sequence[Result]],
+        max_rows: int,
+        max_batch_rows: int,
+        on_batch: Callable[[BatchReport], None],
+    ) -> None:
+        self._compute = compute
+        self._max_rows = max_rows
+        self._max_batch_rows = max_batch_rows
+        self._on_batch = on_batch
+        self._waiting: deque[_Ticket[Job, Result]] = deque()
+        self._waiting_rows = 0
+        self._pump: asyncio.Task[None] | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        self._closed = False
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that no batch has taken yet."""
+        return self._waiting_rows
+
+    @property
+    def is_full(self) -> bool:
+        return self._waiting_rows >= self._max_rows
+
+    async def submit(self, job: Job, rows: int) -> Result:
+        """The result of one job.
+
+        Raises:
+            Overloaded: the queue is full, or closed.
+            Exception: whatever `compute` raised for this job alone.
+        """
+        if self._closed:
+            raise Overloaded("the service is stopping. Ask another instance.", rows)
+        if self._waiting and self._waiting_rows + rows > self._max_rows:
+            raise Overloaded(
+                f"{self._waiting_rows} rows wait already, and no more than {self._max_rows} may. "
+                "Try again in a moment, or run more instances.",
+                rows,
+            )
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Ticket(job, rows, perf_counter(), future))
+        self._waiting_rows += rows
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+        return await future
+
+    async def close(self) -> None:
+        """Finish what waits, take nothing more."""
+        self._closed = True
+        if self._pump is not None:
+            await self._pump
+        self._worker.shutdown()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while batch := self._take():
+                started = perf_counter()
+                outcomes = await loop.run_in_executor(self._worker, self._outcomes, batch)
+                for ticket, outcome in zip(batch, outcomes, strict=True):
+                    _deliver(ticket, outcome)
+                self._on_batch(
+                    BatchReport(
+                        sum(ticket.rows for ticket in batch),
+                        [started - ticket.since for ticket in batch],
+                        perf_counter() - started,
+                    )
+                )
+        finally:
+            self._pump = None
+
+    def _take(self) -> list[_Ticket[Job, Result]]:
+        """The next batch; jobs that nobody waits for any more are dropped."""
+        batch: list[_Ticket[Job, Result]] = []
+        rows = 0
+        while self._waiting:
+            ticket = self._waiting[0]
+            if batch and rows + ticket.rows > self._max_batch_rows:
+                break
+            self._waiting.popleft()
+            self._waiting_rows -= ticket.rows
+            if not ticket.future.cancelled():
+                batch.append(ticket)
+                rows += ticket.rows
+        return batch
+
+    def _outcomes(self, batch: list[_Ticket[Job, Result]]) -> list[Result | Exception]:
+        """In the worker thread: one result or error for each job."""
+        try:
+            results = self._compute([ticket.job for ticket in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} jobs")
+            return list(results)
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+        return [outcome for ticket in batch for outcome in self._outcomes([ticket])]
+
+
+def _deliver(ticket: _Ticket[Job, Result], outcome: Result | Exception) -> None:
+    if ticket.future.done():
+        return
+    if isinstance(outcome, Exception):
+        ticket.future.set_exception(outcome)
+    else:
+        ticket.future.set_result(outcome)

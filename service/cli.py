@@ -1,0 +1,61 @@
+"""`anomaly serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A directory, or a URI such as models:/pumps@champion.", show_default=False
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Of the API [8080]; 0 is any.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Of /metrics [8081]; 0 is any.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Serve everyone who reaches the address.")
+    ] = False,
+    no_docs: Annotated[
+        bool, typer.Option("--no-docs", help="Without /docs, /redoc and /openapi.json.")
+    ] = False,
+) -> None:
+    """Score rows over HTTP, with metrics for Prometheus.
+
+    Everything else is set by environment variables, such as ANOMALY_SERVICE__LIMITS__ROWS=500.
+    """
+    from service.app.server import Server
+    from service.detectors import open_served
+    from service.settings import read_settings
+
+    settings = read_settings(
+        model=model,
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        device=device,
+        # Only what was said on the command line overrides the environment.
+        no_auth=no_auth or None,
+        docs=False if no_docs else None,
+    )
+    served = open_served(settings.model, settings.device)
+    server = Server(settings, served)
+    calibration = served.detector.calibration
+    version = f"version {served.version}, " if served.alias or served.run_id else ""
+    typer.echo(
+        f"{served.name}: {version}alpha {calibration.alpha:g} from {calibration.n} calibration "
+        f"rows, on {served.device} ({served.detector.backend.name})"
+    )
+    typer.echo(f"API      {server.url}/v1/score")
+    if settings.docs:
+        typer.echo(f"docs     {server.url}/docs")
+    typer.echo(f"metrics  {server.metrics_url}")
+    server.run()

@@ -1,0 +1,97 @@
+"""Every refusal as one kind of document, `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import Response
+
+from anomaly.errors import AlphaNotSupported, AnomalyError, BadData
+from service.batcher import Overloaded
+from service.wire.answer import JSON, Problem
+from service.wire.refusals import InvalidRequest, NotJSON, RowError, TooLarge
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class BodyUnreadable(AnomalyError):
+    """The body is empty, or the client went away before its end."""
+
+    code = "body_empty"
+
+
+class BodyTooSlow(AnomalyError):
+    """The body did not arrive in time."""
+
+    code = "body_too_slow"
+
+
+class MediaTypeRefused(AnomalyError):
+    """Not JSON by its own account, or compressed."""
+
+    code = "media_type_refused"
+
+
+class NotReady(AnomalyError):
+    """The service is stopping, or its queue is full."""
+
+    code = "not_ready"
+
+
+STATUS: dict[type[Exception], HTTPStatus] = {
+    NotJSON: HTTPStatus.BAD_REQUEST,
+    BodyUnreadable: HTTPStatus.BAD_REQUEST,
+    BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    MediaTypeRefused: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    BadData: HTTPStatus.UNPROCESSABLE_ENTITY,
+    AlphaNotSupported: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status of an error is that of its nearest class here. Any other error is a bug, and 500."""
+
+
+def response_to(error: Exception, request_id: str) -> Response:
+    """The problem document for an error; a bug tells nothing about itself."""
+    known = [STATUS[kind] for kind in type(error).__mro__ if kind in STATUS]
+    if not known or not isinstance(error, AnomalyError):
+        return problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "internal",
+            "The service failed on this request. Its log tells more under the request id.",
+            request_id,
+        )
+    listed = error.errors if isinstance(error, InvalidRequest) else ()
+    answer = problem(known[0], error.code, str(error), request_id, listed)
+    if known[0] is HTTPStatus.SERVICE_UNAVAILABLE:
+        seconds = error.retry_seconds if isinstance(error, Overloaded) else 1
+        answer.headers["retry-after"] = str(seconds)
+    return answer
+
+
+def response_for(status: HTTPStatus, request_id: str) -> Response:
+    """The problem document for a status that the framework decided on, such as 404."""
+    return problem(
+        status, status.name.lower(), f"{status.description or status.phrase}.", request_id
+    )
+
+
+def problem(
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    request_id: str,
+    errors: tuple[RowError, ...] = (),
+) -> Response:
+    """The document itself."""
+    document = Problem(
+        type="about:blank",
+        title=status.phrase,
+        status=status.value,
+        code=code,
+        detail=detail,
+        request_id=request_id,
+        errors=list(errors),
+    )
+    return Response(JSON.encode(document), status.value, media_type=MEDIA_TYPE)

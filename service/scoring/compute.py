@@ -1,0 +1,81 @@
+"""Jobs of several callers, scored together and taken apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+
+from anomaly.data.records import Records
+from anomaly.detector import Detector, Verdicts
+from anomaly.explain import Attributions
+from anomaly.preprocessing.preprocessor import ColumnWarning
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows to be scored, and what is wanted besides.
+
+    Attributes:
+        alpha: Another false-alarm rate for these rows.
+        explain: Whether the flagged rows are to be explained.
+    """
+
+    records: Records
+    alpha: float | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the detector says of one job's rows.
+
+    Attributes:
+        attributions: Of the flagged rows only, in their order; None if there is none, or unless
+            asked for.
+    """
+
+    verdicts: Verdicts
+    attributions: Attributions | None
+
+
+def compute(detector: Detector, jobs: Sequence[Job]) -> list[Result]:
+    """Score the rows of all jobs in one go.
+
+    Rows do not see each other (`anomaly.backends.blocks`), so each job gets what it would get
+    alone, to the bit.
+    """
+    verdicts = detector.detect(Records.concatenate(job.records for job in jobs))
+    ends = accumulate(len(job.records) for job in jobs)
+    return [
+        _result(detector, job, part(verdicts, end - len(job.records), end))
+        for job, end in zip(jobs, ends, strict=True)
+    ]
+
+
+def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
+    """The verdicts on the rows from `start` to `stop`."""
+    warnings = []
+    for warning in verdicts.warnings:
+        first, last = np.searchsorted(warning.rows, (start, stop))
+        if first < last:
+            rows = warning.rows[first:last] - start
+            warnings.append(ColumnWarning(warning.code, warning.column, rows))
+    return Verdicts(
+        verdicts.scores[start:stop],
+        verdicts.p_values[start:stop],
+        verdicts.is_anomaly[start:stop],
+        verdicts.alpha,
+        tuple(warnings),
+    )
+
+
+def _result(detector: Detector, job: Job, verdicts: Verdicts) -> Result:
+    if job.alpha is not None:
+        flagged = detector.calibration.is_anomaly(verdicts.p_values, job.alpha)
+        verdicts = replace(verdicts, is_anomaly=flagged, alpha=job.alpha)
+    if not job.explain or not verdicts.is_anomaly.any():
+        return Result(verdicts, None)
+    return Result(verdicts, detector.explain(job.records.take(verdicts.is_anomaly)))

@@ -1,0 +1,150 @@
+"""Every number and choice of the service, and the environment variables that set them.
+
+`ANOMALY_SERVICE__PORT=9000`, `ANOMALY_SERVICE__LIMITS__ROWS=500`, and so on: the names are the
+attributes below. A name that is not known is an error, so that a typing mistake is not a default.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from anomaly.backends.backend import Device
+from anomaly.data.schema import first_reason
+from anomaly.errors import ConfigInvalid
+
+PREFIX = "ANOMALY_SERVICE__"
+
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class UnseenCategory(StrEnum):
+    """What a category that the training rows did not have leads to.
+
+    Attributes:
+        WARN: It is scored as unknown, and the answer says so.
+        ERROR: Its row is refused.
+        IGNORE: It is scored as unknown, and only the metrics say so.
+    """
+
+    WARN = "warn"
+    ERROR = "error"
+    IGNORE = "ignore"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Group):
+    """What one request may cost.
+
+    Attributes:
+        body_bytes: Of the JSON text.
+        body_seconds: From the first to the last byte of a body.
+        head_bytes: Of the request line and headers.
+        head_seconds: From the first to the last byte of the headers.
+        missing_fraction: A row of which a larger share of the needed columns is missing is refused.
+    """
+
+    body_bytes: Count = 10 * 2**20
+    body_seconds: Seconds = 30.0
+    head_bytes: Count = 64 * 2**10
+    head_seconds: Seconds = 10.0
+    rows: Count = 10_000
+    columns: Count = 2_000
+    missing_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class Queue(_Group):
+    """How requests wait for the model.
+
+    Attributes:
+        max_rows: A request that would make more rows wait is answered with 503. A single request
+            is accepted whenever nothing waits.
+        max_batch_rows: Rows that are scored together; a request is never split.
+    """
+
+    max_rows: Count = 4096
+    max_batch_rows: Count = 4096
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one service.
+
+    Attributes:
+        model: A directory, or a URI such as `models:/pumps@champion`.
+        host: The address that is listened on. Anything but loopback needs `no_auth`.
+        metrics_port: `/metrics` has its own; port 0 lets the system choose, here and above.
+        docs: Whether `/docs`, `/redoc` and `/openapi.json` are there.
+        no_auth: Says aloud that whoever reaches the address may use the service.
+        drain_seconds: How long requests are still taken after SIGTERM, while `/readyz` says no.
+        grace_seconds: How long started requests may still take after that.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    model: str
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    metrics_port: Port = 8081
+    device: Device = Device.AUTO
+    docs: bool = True
+    no_auth: bool = False
+    unseen_category: UnseenCategory = UnseenCategory.WARN
+    drain_seconds: Annotated[float, Field(ge=0)] = 5.0
+    grace_seconds: Count = 30
+    limits: Limits = Limits()
+    queue: Queue = Queue()
+
+    @model_validator(mode="after")
+    def _open_only_when_said(self) -> Settings:
+        if not self.no_auth and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} can be reached from other machines, and the service does not "
+                "check who calls. Listen on 127.0.0.1 behind a gateway that does, or say "
+                "`--no-auth` if everyone who reaches it may use it"
+            )
+        return self
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings from the environment; what is given wins, what is None is left out.
+
+    Raises:
+        ConfigInvalid: an unknown name, a value out of range, or an open address without `no_auth`.
+    """
+    unknown = [
+        name
+        for name in os.environ
+        if name.upper().startswith(PREFIX)
+        and name.upper().removeprefix(PREFIX).split("__")[0].lower() not in Settings.model_fields
+    ]
+    if unknown:
+        raise ConfigInvalid(
+            f"no setting is called {', '.join(sorted(unknown))}. There are: "
+            f"{', '.join(PREFIX + name.upper() for name in Settings.model_fields)}."
+        )
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigInvalid(f"the service cannot start: {first_reason(error)}.") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

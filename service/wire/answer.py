@@ -1,0 +1,138 @@
+"""Answers: from verdicts to bytes. Floats are written so that they read back to the same bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from service.wire.refusals import RowError
+
+MOST_WARNINGS = 10_000
+"""Warnings that an answer lists: a few bytes of input must not become many of output."""
+
+JSON = msgspec.json.Encoder()
+
+
+class ModelName(msgspec.Struct, frozen=True):
+    """Which model answered.
+
+    Attributes:
+        version: Of the registered model; "unregistered" for one from a directory.
+        digest: SHA-256 of the artifact's manifest.
+    """
+
+    name: str
+    version: str
+    digest: str
+    alias: str | None
+    run_id: str
+
+
+class Warned(msgspec.Struct, frozen=True):
+    """A remarkable value that was scored all the same."""
+
+    row: int
+    column: str
+    code: str
+
+
+class Contribution(msgspec.Struct, frozen=True):
+    """One column's part in one flagged row's score.
+
+    Attributes:
+        share: Of the excess score of all columns, in [0, 1].
+        expected: What the model expects there; null where it has no single value.
+        observed: What was there; null if missing.
+    """
+
+    column: str
+    share: float
+    expected: float | str | None
+    observed: float | str | None
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the model says of the rows, in their order.
+
+    Attributes:
+        alpha: The false-alarm rate that was applied.
+        threshold: Of the score, at that rate, in the unit of the score.
+        scores: Higher is more anomalous; null where the row has an error.
+        p_values: In (0, 1]; small is anomalous.
+        is_anomaly: p_value <= alpha, and nothing else.
+        warnings: None of them changes a verdict.
+        warnings_omitted: How many more there would be.
+        ids: The id columns that were sent.
+        contributions: With `explain`: the largest of each flagged row, null for the others.
+        errors: With mode `partial`: the rows that were not scored, and why.
+    """
+
+    model: ModelName
+    alpha: float
+    threshold: float
+    scores: list[float | None]
+    p_values: list[float | None]
+    is_anomaly: list[bool | None]
+    warnings: list[Warned]
+    request_id: str
+    warnings_omitted: int = 0
+    ids: dict[str, list[Any]] = {}
+    contributions: list[list[Contribution] | None] | None = None
+    errors: list[RowError] | None = None
+
+
+class ColumnInfo(msgspec.Struct, frozen=True):
+    """A column of the schema; `role` is feature, context, id, label, time or ignore."""
+
+    name: str
+    kind: str
+    role: str
+    nullable: bool
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What is served.
+
+    Attributes:
+        threshold: A row is flagged if and only if its score exceeds it by more than `tolerance`.
+        unit: Of scores and threshold.
+        calibration_rows: Scores of normal rows behind the threshold.
+        smallest_alpha: The smallest false-alarm rate that a request may ask for.
+        device: cpu or cuda.
+        backend: The library that computes.
+        loaded_at: UTC, ISO 8601.
+        columns: Features and context columns are needed; ids are sent back; others are ignored.
+        card: What a reader must know before trusting a verdict.
+    """
+
+    model: ModelName
+    alpha: float
+    threshold: float
+    tolerance: float
+    unit: str
+    calibration_rows: int
+    smallest_alpha: float
+    device: str
+    backend: str
+    loaded_at: str
+    columns: list[ColumnInfo]
+    card: dict[str, Any]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why there is no answer (RFC 9457), sent as `application/problem+json`.
+
+    Attributes:
+        code: A stable word for programs.
+        detail: What happened and what to do; it never repeats a value that was sent.
+        errors: The first of what is wrong, by row and column.
+    """
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    errors: list[RowError]

@@ -1,0 +1,109 @@
+"""What can be wrong with a request, as stable words, and never with the value that was wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from anomaly.errors import BadData
+
+MOST_LISTED = 20
+"""Errors that a refusal lists; the others are only counted."""
+
+LONGEST_NAME = 100
+
+
+class Code(StrEnum):
+    """What is wrong with one row or one of its values."""
+
+    NOT_A_NUMBER = "not_a_number"
+    NOT_A_BOOLEAN = "not_a_boolean"
+    NOT_TEXT = "not_text"
+    NOT_A_DATETIME = "not_a_datetime"
+    NOT_AN_ID = "not_an_id"
+    NON_FINITE = "non_finite"
+    PRECISION_LOSS = "precision_loss"
+    BAD_TEXT = "bad_text"
+    MISSING_VALUE = "missing_value"
+    TOO_MANY_MISSING = "too_many_missing"
+    UNSEEN_CATEGORY = "unseen_category"
+    UNKNOWN_COLUMN = "unknown_column"
+    RAGGED_ROW = "ragged_row"
+    NOT_AN_OBJECT = "not_an_object"
+    NOT_AN_ARRAY = "not_an_array"
+
+
+MESSAGES = {
+    Code.NOT_A_NUMBER: "must be a JSON number or null; text, true and false are not numbers",
+    Code.NOT_A_BOOLEAN: "must be true, false or null",
+    Code.NOT_TEXT: "must be a JSON string or null",
+    Code.NOT_A_DATETIME: "must be a string with an ISO 8601 date or time, or null",
+    Code.NOT_AN_ID: "must be a string, a number, true, false or null",
+    Code.NON_FINITE: "must be a finite number; NaN, Infinity and numbers beyond 1.8e308 are not",
+    Code.PRECISION_LOSS: "is an integer beyond 2^53, which a float64 cannot hold exactly; "
+    "send it rounded, with a decimal point or exponent",
+    Code.BAD_TEXT: "holds a NUL character or half of a surrogate pair, which is not text",
+    Code.MISSING_VALUE: "is null or absent, and the schema says that it must not be",
+    Code.TOO_MANY_MISSING: "too many of the needed columns are null or absent",
+    Code.UNSEEN_CATEGORY: "is a category that the model was not fitted on, and the service is set "
+    "to refuse those",
+    Code.UNKNOWN_COLUMN: "is not a column of the schema; see /v1/model for its columns",
+    Code.RAGGED_ROW: "has more or fewer values than `columns` has names",
+    Code.NOT_AN_OBJECT: "must be a JSON object with column names as keys",
+    Code.NOT_AN_ARRAY: "must be a JSON array with one value for each name in `columns`",
+}
+
+
+class RowError(msgspec.Struct, frozen=True):
+    """One complaint.
+
+    Attributes:
+        row: 0-based, in the order of the request; None if it is about all rows.
+        column: None if it is about the whole row.
+    """
+
+    row: int | None
+    column: str | None
+    code: str
+    msg: str
+
+    @staticmethod
+    def of(code: Code, row: int | None, column: str | None = None) -> RowError:
+        """With the message that belongs to the code."""
+        return RowError(row, None if column is None else shown(column), code, MESSAGES[code])
+
+
+class NotJSON(BadData):
+    """Text that is not JSON, or nested too deeply to be read."""
+
+
+class TooLarge(BadData):
+    """More bytes, rows or columns than the service takes."""
+
+
+class InvalidRequest(BadData):
+    """JSON that is no valid request.
+
+    Attributes:
+        errors: At most `MOST_LISTED`, in the order of the rows.
+        rows_by_reason: How many rows are at fault, by the code of the first complaint about each.
+    """
+
+    def __init__(self, message: str, *, code: str, errors: Sequence[RowError] = ()) -> None:
+        super().__init__(message, code=code)
+        self.errors = tuple(errors[:MOST_LISTED])
+        self.rows_by_reason = rows_by_reason(errors)
+
+
+def rows_by_reason(errors: Sequence[RowError]) -> Counter[str]:
+    """How many rows are at fault; each counts once, by its first complaint."""
+    first = {error.row: error.code for error in reversed(errors) if error.row is not None}
+    return Counter(first.values())
+
+
+def shown(name: str) -> str:
+    """A column name of the caller's as it may be repeated to them: short, and always encodable."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")[:LONGEST_NAME]
