@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from anomaly.calibration import Rule, round_up
 from anomaly.detector import Detector
 
@@ -59,3 +62,38 @@ def card_text(detector: Detector) -> str:
 def _listing(names: list[str], most: int = 20) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def threshold_rows(detector: Detector) -> list[tuple[str, str, str]]:
+    """(alpha, threshold, mark) for the usual rates that the calibration rows support."""
+    calibration = detector.calibration
+    usual = {0.1, 0.05, 0.01, 0.005, 0.001, 0.0001, calibration.alpha}
+    supported = sorted((a for a in usual if a >= calibration.smallest_alpha), reverse=True)
+    return [
+        (
+            f"{alpha:g}",
+            f"{calibration.with_alpha(alpha).threshold:.6g}",
+            "yes" if alpha == calibration.alpha else "",
+        )
+        for alpha in supported
+    ]
+
+
+def describe(detector: Detector) -> dict[str, Any]:
+    """Model, threshold and columns as JSON has them; what `inspect` and the service tell."""
+    calibration, model = detector.calibration, detector.model
+    return {
+        "score": model.score.kind,
+        "unit": model.score.unit,
+        "alpha": calibration.alpha,
+        "threshold": calibration.threshold,
+        "rule": str(calibration.rule),
+        "calibration_rows": calibration.n,
+        "smallest_alpha": calibration.smallest_alpha,
+        "backend": str(detector.backend.name),
+        "device": detector.backend.device,
+        "block_rows": detector.backend.block_rows,
+        "latent": model.vae.sizes.latent,
+        "schema": detector.schema.to_plain(),
+        "card": asdict(detector.card),
+    }

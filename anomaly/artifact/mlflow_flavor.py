@@ -7,6 +7,7 @@ the directory and parses it itself (`fetch`).
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -131,15 +132,18 @@ def signature_of(detector: Detector) -> ModelSignature:
 
 def connect() -> mlflow.MlflowClient:
     """A client of the registry that MLFLOW_TRACKING_URI names, or of the default one."""
-    if not mlflow.environment_variables.MLFLOW_TRACKING_URI.is_set():
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(DEFAULT_REGISTRY)
     return mlflow.MlflowClient()
 
 
-def log_model(detector: Detector, name: str) -> ModelVersion:
+def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
     """Log the detector to the active run and register it as the next version of `name`.
 
     The first version of a name becomes its champion; later ones by `promote`.
+
+    Returns:
+        The version, and whether it became the champion.
 
     Raises:
         DependencyDown: the registry does not answer.
@@ -177,9 +181,10 @@ def log_model(detector: Detector, name: str) -> ModelVersion:
             },
             model_id=info.model_id,
         )
-        if CHAMPION not in client.get_registered_model(name).aliases:
+        is_champion = CHAMPION not in client.get_registered_model(name).aliases
+        if is_champion:
             client.set_registered_model_alias(name, CHAMPION, registered.version)
-    return registered
+    return registered, is_champion
 
 
 def promote(name: str, version: str, alias: str = CHAMPION) -> str | None:
@@ -240,10 +245,23 @@ def find(uri: str) -> ModelVersion:
             "`models:/pumps@champion`, or `models:/NAME/VERSION`."
         )
     client = connect()
+    _refuse_missing_file(uri)
     with _registry_errors(uri):
         if parts["alias"]:
             return client.get_model_version_by_alias(parts["name"], parts["alias"])
         return client.get_model_version(parts["name"], parts["version"])
+
+
+def registered_names() -> list[str]:
+    """The names of all registered models.
+
+    Raises:
+        DependencyDown: the registry does not answer.
+    """
+    client = connect()
+    _refuse_missing_file("all models")
+    with _registry_errors("all models"):
+        return [model.name for model in client.search_registered_models()]
 
 
 @contextmanager
@@ -267,6 +285,17 @@ def _registry_errors(what: str) -> Iterator[None]:
             f"{what}: the registry at {mlflow.get_registry_uri()} does not answer "
             f"({type(error).__name__}). Check MLFLOW_TRACKING_URI and that the server runs."
         ) from error
+
+
+def _refuse_missing_file(uri: str) -> None:
+    """Looking something up must not create an empty database."""
+    where = mlflow.get_registry_uri()
+    path = Path(where.removeprefix("sqlite:///"))
+    if where.startswith("sqlite:///") and not path.exists():
+        raise ModelNotFound(
+            f"{uri}: there is no registry at {path.absolute()}. Run in the folder where the model "
+            "was trained, or set MLFLOW_TRACKING_URI."
+        )
 
 
 def _is_registered(client: mlflow.MlflowClient, name: str) -> bool:

@@ -1,0 +1,1 @@
+"""Files in, scored files out, in bounded memory."""

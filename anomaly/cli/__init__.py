@@ -1,0 +1,137 @@
+"""The command `anomaly`: commands are found by entry points, errors become exit codes here.
+
+Importing this costs little: every command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+import typer
+from typer.exceptions import Abort, Exit, TyperException
+
+from anomaly.errors import (
+    AnomalyError,
+    ArtifactRejected,
+    BadData,
+    CannotWrite,
+    ConfigInvalid,
+    DependencyDown,
+    DeviceUnavailable,
+    ModelNotFound,
+    NotEnoughRows,
+    UnsafePath,
+)
+
+USAGE, DATA, NO_INPUT, UNAVAILABLE, INTERNAL, CANNOT_WRITE, TRY_AGAIN, PERMISSION, CONFIG = (
+    64,
+    65,
+    66,
+    69,
+    70,
+    74,
+    75,
+    77,
+    78,
+)
+"""The exit codes of BSD's sysexits; 0 is success and 3 is `--fail-on-anomaly`."""
+
+EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (BadData, DATA),
+    (NotEnoughRows, DATA),
+    (ModelNotFound, NO_INPUT),
+    (DependencyDown, UNAVAILABLE),
+    (CannotWrite, CANNOT_WRITE),
+    (UnsafePath, PERMISSION),
+    (ConfigInvalid, CONFIG),
+    (ArtifactRejected, CONFIG),
+    (DeviceUnavailable, CONFIG),
+    (AnomalyError, DATA),
+    (FileNotFoundError, NO_INPUT),
+    (IsADirectoryError, NO_INPUT),
+    (PermissionError, PERMISSION),
+)
+"""First match wins."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    raise SystemExit(run(given))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    # A command tells its own story; MLflow's log and its reports to its makers are not part of it.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    signal.signal(signal.SIGTERM, _interrupt)
+    warnings.showwarning = _show_warning
+    as_json = "--json" in arguments
+    try:
+        assemble_app()(arguments, prog_name="anomaly", standalone_mode=False)
+    except Exit as done:
+        return done.exit_code
+    except (Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return TRY_AGAIN
+    except TyperException as error:
+        command = next((word for word in arguments if not word.startswith("-")), "")
+        message = f"{error.format_message()} See `{f'anomaly {command}'.strip()} --help`."
+        return _fail("usage", message, USAGE, as_json)
+    except BrokenPipeError:
+        return CANNOT_WRITE
+    except Exception as error:
+        for kind, code in EXIT_CODES:
+            if isinstance(error, kind):
+                return _fail(getattr(error, "code", "error"), str(error), code, as_json)
+        raise
+    return 0
+
+
+def assemble_app() -> typer.Typer:
+    """All commands of the installed packages, in one application."""
+    app = typer.Typer(
+        help="Fit on normal data, get a detector with a stated false-alarm rate.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for entry in sorted(entry_points(group="anomaly.commands"), key=_order):
+        app.add_typer(entry.load())
+    return app
+
+
+def _order(entry: Any) -> int:
+    return ("training", "anomaly", "service").index(entry.name)
+
+
+def _fail(code: str, message: str, exit_code: int, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": {"code": code, "message": message}}))
+    else:
+        print(f"error: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    if category.__module__.startswith(("anomaly", "training", "service")):
+        print(f"note: {message}", file=sys.stderr)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

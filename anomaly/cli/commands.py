@@ -1,0 +1,163 @@
+"""The commands that neither train nor serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anomaly.cli import options
+from anomaly.cli.console import progress, result, say, table
+
+app = typer.Typer()
+FAIL_ON_ANOMALY = 3
+
+
+@app.command()
+def schema(
+    data: options.Data,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write YAML here. [default: stdout]")
+    ] = None,
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
+) -> None:
+    """Propose a schema for a file: kinds and roles of its columns, to be edited."""
+    from anomaly.data.infer import infer_schema
+    from anomaly.data.readers import read_sample
+
+    sample = read_sample(data, options.read_options(delimiter, encoding, newlines_in_values))
+    found, proposals = infer_schema(sample)
+    for proposal in proposals:
+        say(f"note: column {proposal.column!r}: {proposal.message}")
+    if output is None:
+        print(found.to_yaml(), end="")
+        return
+    output.write_text(found.to_yaml(), encoding="utf-8")
+    say(f"wrote {output}: edit it, then `anomaly train {data} --name NAME --schema {output}`")
+
+
+@app.command()
+def score(
+    data: options.Data,
+    model: options.Model,
+    output: Annotated[Path, typer.Option("--output", help="A .csv or .parquet file.")],
+    alpha: options.Alpha = None,
+    keep_input: Annotated[
+        bool, typer.Option("--keep-input", help="Keep all input columns in front.")
+    ] = False,
+    bad_rows: Annotated[
+        str,
+        typer.Option(help="`fail` at the first row that cannot be read, or `quarantine` them."),
+    ] = "fail",
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Where quarantined rows are listed. [default: OUTPUT.rejects.csv]"),
+    ] = None,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if any row is flagged.")
+    ] = False,
+    device: options.Device = "auto",
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
+    as_json: options.Json = False,
+) -> None:
+    """Score every row of a file and flag the anomalies."""
+    from dataclasses import asdict
+
+    import anomaly
+    from anomaly.batch.local import score_file
+    from anomaly.batch.sinks import check_suffix
+    from anomaly.errors import ConfigInvalid
+
+    if bad_rows not in ("fail", "quarantine"):
+        raise ConfigInvalid(f"--bad-rows is `fail` or `quarantine`, not {bad_rows!r}.")
+    if rejects is not None and bad_rows == "fail":
+        raise ConfigInvalid("--rejects lists quarantined rows: add --bad-rows quarantine.")
+    if bad_rows == "quarantine":
+        rejects = rejects or output.with_name(f"{output.name}.rejects.csv")
+    check_suffix(output.suffix)
+    detector = anomaly.load(model, options.device_named(device))
+    done = 0
+    with progress("scoring") as update:
+
+        def on_rows(rows: int) -> None:
+            nonlocal done
+            done += rows
+            update(done, f"{done:,} rows")
+
+        report = score_file(
+            detector,
+            data,
+            output,
+            alpha=alpha,
+            keep_input=keep_input,
+            rejects=rejects,
+            options=options.read_options(delimiter, encoding, newlines_in_values),
+            on_rows=on_rows,
+        )
+    share = report.flagged / report.rows if report.rows else 0.0
+    lines = [
+        f"{report.rows:,} rows scored, {report.flagged:,} flagged ({share:.2%}; on normal rows "
+        f"alpha = {report.alpha:g} promises at most {report.alpha:.2%} on average): {output}"
+    ]
+    lines += [f"{count:,} values: {code}" for code, count in report.warnings.items()]
+    if report.rejected:
+        lines.append(f"{report.rejected:,} rows could not be read and are listed in {rejects}")
+    result({**asdict(report), "output": output}, as_json=as_json, text="\n".join(lines))
+    if fail_on_anomaly and report.flagged:
+        raise typer.Exit(FAIL_ON_ANOMALY)
+
+
+@app.command()
+def explain(
+    data: options.Data,
+    model: options.Model,
+    alpha: options.Alpha = None,
+    rows: Annotated[int, typer.Option(help="At most so many rows, the most anomalous first.")] = 10,
+    top_k: Annotated[int, typer.Option(help="Reasons for each row.")] = 3,
+    device: options.Device = "auto",
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
+    as_json: options.Json = False,
+) -> None:
+    """Say why rows of a file are flagged: expected value, observed value, share of the excess."""
+    import anomaly
+    from anomaly.batch.reasons import explained_rows, reasons_text
+
+    detector = anomaly.load(model, options.device_named(device))
+    read = options.read_options(delimiter, encoding, newlines_in_values)
+    found = explained_rows(detector, data, alpha=alpha, most=rows, top_k=top_k, options=read)
+    result({"rows": found}, as_json=as_json, text=reasons_text(found))
+
+
+@app.command()
+def inspect(model: options.ModelArgument, as_json: options.Json = False) -> None:
+    """Show a model's card, columns and the thresholds it supports."""
+    import anomaly
+    from anomaly.artifact.card import card_text, describe, threshold_rows
+
+    detector = anomaly.load(model)
+    thresholds = table(threshold_rows(detector), ("alpha", "threshold", "in force"))
+    columns = table(
+        [(c.name, c.kind, c.role) for c in detector.schema.columns], ("column", "kind", "role")
+    )
+    text = f"{card_text(detector)}\n{thresholds}\n\n{columns}"
+    result(describe(detector), as_json=as_json, text=text)
+
+
+@app.command()
+def doctor(as_json: options.Json = False) -> None:
+    """Check this installation: versions, devices, arithmetic, registry."""
+    from anomaly.cli.diagnosis import diagnose
+
+    findings = diagnose()
+    text = table([(f.verdict, f.what, f.detail) for f in findings])
+    answer = {"findings": [vars(f) for f in findings]}
+    result(answer, as_json=as_json, text=text)
+    if any(f.verdict == "bad" for f in findings):
+        raise typer.Exit(1)

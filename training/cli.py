@@ -1,0 +1,277 @@
+"""The commands that make detectors: train, calibrate, evaluate, promote, config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anomaly.cli import options
+from anomaly.cli.console import progress, result, say, table
+
+app = typer.Typer()
+config_app = typer.Typer(help="The configuration of a training run.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+Name = Annotated[str, typer.Option("--name", help="Of the registered model.", show_default=False)]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="run.yaml; `anomaly config schema` tells its keys.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One setting, such as `seed=1` or `detector.fit.steps=500`."),
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="Known truth: measures, never trains.")
+]
+NormalLabel = Annotated[str, typer.Option("--normal-label", help="The label of normal rows.")]
+
+
+@app.command()
+def train(
+    data: options.Data,
+    name: Name,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    schema: Annotated[
+        Path | None, typer.Option("--schema", help="From `anomaly schema`. [default: inferred]")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="default, fast, iw, vae or autoencoder.")
+    ] = None,
+    alpha: options.Alpha = None,
+    alerts_per_day: Annotated[
+        float | None,
+        typer.Option(help="Instead of alpha: false alarms a day, at --rows-per-day."),
+    ] = None,
+    rows_per_day: Annotated[float | None, typer.Option(help="With --alerts-per-day.")] = None,
+    id_column: Annotated[list[str] | None, typer.Option(help="Copied to outputs.")] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="Split by time: fit on the earliest rows.")
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(help="Rows of one group measure one object and stay together."),
+    ] = None,
+    context: Annotated[
+        list[str] | None, typer.Option(help="Told to the model, never scored.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Not used.")] = None,
+    label_column: LabelColumn = None,
+    normal_label: NormalLabel = "0",
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
+    as_json: options.Json = False,
+) -> None:
+    """Fit a detector on normal rows, calibrate it, measure it, register it."""
+    import warnings
+
+    from anomaly.fitting import Progress
+    from training import pipeline
+    from training.config import load_config
+    from training.pipeline import Labels
+    from training.schemas import training_schema
+
+    chosen = [
+        *([f"preset={preset}"] if preset else []),
+        *([f"device={device}"] if device else []),
+        *(f"detector.alpha={a!r}" for a in [_alpha(alpha, alerts_per_day, rows_per_day)] if a),
+        *(["split.by=time"] if time_column else []),
+        *(["split.by=group", f"split.group_column={group_column}"] if group_column else []),
+        *(settings or []),
+    ]
+    run = load_config(config, chosen)
+    read = options.read_options(delimiter, encoding, newlines_in_values)
+    chosen_schema = training_schema(
+        data,
+        schema,
+        read,
+        say=lambda text: say(f"note: {text}"),
+        ids=id_column or [],
+        time=time_column,
+        group=group_column,
+        label=label_column,
+        context=context or [],
+        drop=drop or [],
+    )
+    labels = Labels(chosen_schema.label.name, normal_label) if chosen_schema.label else None
+    with progress("training", run.detector.fit.steps) as update, warnings.catch_warnings():
+        # What the pipeline warns of comes back as notes, to be said once and kept in the card.
+        warnings.simplefilter("ignore")
+
+        def on_look(look: Progress) -> None:
+            update(look.step, f"held-out loss {look.loss:.4g}, {look.active_units} active units")
+
+        trained = pipeline.train(
+            data, name, chosen_schema, run, labels=labels, options=read, on_look=on_look
+        )
+    calibration = trained.detector.calibration
+    for note in trained.notes:
+        say(f"note: {note}")
+    rows = trained.detector.card.rows
+    lines = [
+        f"{name} version {trained.version}" + (" (champion)" if trained.is_champion else ""),
+        table([(key, f"{count:,}") for key, count in rows.items()], ("rows", "")),
+        f"threshold {calibration.threshold:.6g} at alpha = {calibration.alpha:g} "
+        f"({calibration.n} calibration {trained.detector.card.unit_of_calibration}s)",
+        table([(key, f"{value:.4g}") for key, value in trained.evaluation.metrics.items()]),
+        "",
+        f"score:   anomaly score ROWS.csv --model models:/{name}/{trained.version} "
+        "--output scored.csv",
+        f"serve:   anomaly serve models:/{name}@champion",
+        "look:    mlflow ui --backend-store-uri sqlite:///mlflow.db",
+    ]
+    if not trained.is_champion:
+        lines.append(f"promote: anomaly promote {name} {trained.version}")
+    answer = {
+        "name": name,
+        "version": trained.version,
+        "champion": trained.is_champion,
+        "run_id": trained.run_id,
+        "alpha": calibration.alpha,
+        "threshold": calibration.threshold,
+        "calibration_rows": calibration.n,
+        "rows": rows,
+        "metrics": trained.evaluation.metrics,
+        "notes": trained.notes,
+    }
+    result(answer, as_json=as_json, text="\n".join(lines))
+
+
+def _alpha(
+    alpha: float | None, alerts_per_day: float | None, rows_per_day: float | None
+) -> float | None:
+    from anomaly.calibration import alpha_for_alerts
+    from anomaly.errors import ConfigInvalid
+
+    if alerts_per_day is None and rows_per_day is None:
+        return alpha
+    if alpha is not None or alerts_per_day is None or rows_per_day is None:
+        raise ConfigInvalid("give either --alpha, or --alerts-per-day with --rows-per-day.")
+    return alpha_for_alerts(alerts_per_day, rows_per_day)
+
+
+@app.command()
+def calibrate(
+    model: options.ModelArgument,
+    alpha: options.Alpha = None,
+    data: Annotated[
+        Path | None, typer.Option(help="New normal rows that took no part in training.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="For a model from a directory: the new directory.")
+    ] = None,
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    as_json: options.Json = False,
+) -> None:
+    """Change the threshold: the same weights as a new version."""
+    import anomaly
+    from anomaly.artifact.directory import save
+    from anomaly.artifact.mlflow_flavor import find
+    from anomaly.errors import ConfigInvalid
+    from training.pipeline import recalibrated, register
+    from training.tracking import tracked_run
+
+    if alpha is None and data is None:
+        raise ConfigInvalid("nothing to change: give --alpha, or --data, or both.")
+    is_registered = model.startswith("models:/")
+    if is_registered == (output is not None):
+        raise ConfigInvalid(
+            "a model from a directory needs --output; a registered one becomes a new version and "
+            "takes none."
+        )
+    read = options.read_options(delimiter, encoding, False)
+    detector = recalibrated(anomaly.load(model), alpha, data, read)
+    calibration = detector.calibration
+    said = f"threshold {calibration.threshold:.6g} at alpha = {calibration.alpha:g}"
+    answer = {"alpha": calibration.alpha, "threshold": calibration.threshold}
+    if output is not None:
+        save(detector, output)
+        result({**answer, "output": output}, as_json=as_json, text=f"{output}: {said}")
+        return
+    name = find(model).name
+    with tracked_run(experiment=name, run_name="calibrate") as tracker:
+        tracker.metrics(
+            {
+                "calib/threshold": calibration.threshold,
+                "calib/alpha": calibration.alpha,
+                "calib/n": calibration.n,
+            }
+        )
+        version, is_champion, _ = register(detector, name)
+    text = f"{name} version {version}: {said}"
+    if not is_champion:
+        text += f"\npromote: anomaly promote {name} {version}"
+    result({**answer, "name": name, "version": version}, as_json=as_json, text=text)
+
+
+@app.command()
+def evaluate(
+    data: options.Data,
+    model: options.Model,
+    label_column: LabelColumn = None,
+    normal_label: NormalLabel = "0",
+    device: options.Device = "auto",
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    as_json: options.Json = False,
+) -> None:
+    """Measure a model on rows that took no part in training."""
+    import anomaly
+    from training.pipeline import Labels, evaluate_file
+
+    detector = anomaly.load(model, options.device_named(device))
+    labels = Labels(label_column, normal_label) if label_column else None
+    read = options.read_options(delimiter, encoding, False)
+    found = evaluate_file(detector, data, labels, read)
+    by_missing = found.false_alarms_by_missing
+    lines = [table([(key, f"{value:.4g}") for key, value in found.metrics.items()])]
+    if len(by_missing) > 1:
+        counts = [(k, n, f"{flagged / n:.4f}") for k, (n, flagged) in by_missing.items()]
+        lines += ["", table(counts, ("missing entries", "normal rows", "false-alarm rate"))]
+    answer = {
+        "alpha": found.alpha,
+        "metrics": found.metrics,
+        "by_missing": {k: {"normal_rows": n, "flagged": f} for k, (n, f) in by_missing.items()},
+    }
+    result(answer, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Of the registered model.")],
+    version: Annotated[str, typer.Argument(help="To be used from now on.")],
+    alias: Annotated[str, typer.Option(help="Which alias to move.")] = "champion",
+    as_json: options.Json = False,
+) -> None:
+    """Point the alias `champion` at a version, after its artifact was loaded and verified."""
+    import anomaly
+    from anomaly.artifact import mlflow_flavor
+
+    anomaly.load(f"models:/{name}/{version}")
+    before = mlflow_flavor.promote(name, version, alias)
+    text = f"models:/{name}@{alias} is version {version} now (was {before or 'nothing'})"
+    answer = {"name": name, "alias": alias, "version": version, "before": before}
+    result(answer, as_json=as_json, text=text)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of run.yaml, for editors."""
+    import json
+
+    from training.config import json_schema
+
+    print(json.dumps(json_schema(), indent=1))
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile = None, settings: Settings = None) -> None:
+    """Print the resolved configuration as YAML."""
+    from training.config import load_config, to_yaml
+
+    print(to_yaml(load_config(config, settings or [])), end="")
