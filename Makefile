@@ -1,0 +1,44 @@
+# `make demo` and `make test` do all the set-up themselves. Needs Python 3.11+ with venv, and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Where pip finds torch. Empty: the default index, whose Linux build carries CUDA (several GB).
+# For a CPU build: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+MODEL ?= models:/breast-cancer@champion
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test serve lint bench clean install constraints
+
+demo: install ## fit, register, batch-score, serve and monitor a detector of real anomalies
+	$(BIN)/python examples/demo.py
+
+test: install ## every test, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+serve: install ## serve a registered model: make serve MODEL=models:/NAME@champion
+	$(BIN)/anomaly serve $(MODEL)
+
+lint: install ## style, types and floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## every figure of benchmarks/RESULTS.md; takes an hour and more
+	$(MAKE) -C benchmarks BIN=$(CURDIR)/$(BIN) PYTHON=$(PYTHON)
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+constraints: ## pin what is installed now
+	$(PIP) freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
+
+clean: ## remove everything that make and the demo made
+	rm -rf $(VENV) demo mlflow.db mlruns build dist *.egg-info .coverage \
+	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
