@@ -25,8 +25,10 @@ def pack_wheel(folder: Path) -> Path:
     stem = f"{DISTRIBUTION.replace('-', '_')}-{metadata.version}"
     contents = dict(sorted(_sources().items()))
     info = f"{stem}.dist-info"
-    description = metadata.read_text("METADATA") or metadata.read_text("PKG-INFO") or ""
-    contents[f"{info}/METADATA"] = description.encode()
+    # The model's own requirements name the few packages that scoring needs. The wheel's would
+    # pull in training and serving, torch before all.
+    lines = ("Metadata-Version: 2.1", f"Name: {DISTRIBUTION}", f"Version: {metadata.version}", "")
+    contents[f"{info}/METADATA"] = "\n".join(lines).encode()
     contents[f"{info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: anomaly\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
