@@ -25,12 +25,12 @@ class Block:
 
     Attributes:
         line: The 1-based line of the file that it begins at.
-        is_last: Whether the file ends here.
+        n_lines: How many lines it has, blank ones included.
     """
 
     text: bytes
     line: int
-    is_last: bool
+    n_lines: int
 
 
 def blocks(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[Block]:
@@ -42,14 +42,20 @@ def blocks(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[Block]:
     line = 1
     rest = b""
     for chunk in chunks:
-        rest += chunk
-        if end := end_of_rows(rest, options):
-            yield Block(rest[:end], line, is_last=False)
-            line += count_lines(rest[:end])
-            rest = rest[end:]
+        text = rest + chunk
+        end = end_of_rows(text, options)
+        if end:
+            block = block_of(text[:end], line)
+            yield block
+            line += block.n_lines
+        rest = text[end:]
         if len(rest) > options.max_row_bytes:
             raise too_long(rest, line, options)
-    yield Block(rest, line, is_last=True)
+    yield block_of(rest, line)
+
+
+def block_of(text: bytes, line: int) -> Block:
+    return Block(text, line, count_lines(text))
 
 
 def end_of_rows(text: bytes, options: ReadOptions) -> int:
@@ -76,6 +82,14 @@ def too_long(text: bytes, line: int, options: ReadOptions) -> BadData:
         code="field_too_large",
         line=line,
     )
+
+
+def last_line(text: bytes) -> bytes:
+    """The last line that is not blank, without its line end."""
+    end = len(text)
+    while end and text[end - 1] in b"\r\n":
+        end -= 1
+    return text[max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end)) + 1 : end]
 
 
 def unterminated(line: int, where: str) -> BadData:
@@ -122,20 +136,17 @@ def spans(block: Block, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
 
 def closed_lines(block: Block, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
     """The number and the text of each line, where a row is a line."""
-    lines = block.text.splitlines()
-    for number, row in enumerate(lines, block.line):
+    for number, row in enumerate(block.text.splitlines(), block.line):
         if is_open(row, options):
-            if block.is_last and number == block.line + len(lines) - 1:
-                raise unterminated(number, "before the file ends")
             raise out_of_sync(number)
         yield number, row
 
 
 def out_of_sync(line: int) -> BadData:
     return BadData(
-        "a quoted value goes on beyond the end of this line, so that the rows are out of sync. "
-        "If values may contain line ends, say --newlines-in-values; otherwise close the quote, "
-        "or double it if it belongs to the value.",
+        "a quoted value is still open at the end of this line, so that the rows would be out of "
+        "sync. If values may contain line ends, say --newlines-in-values; otherwise close the "
+        "quote, or double it if it belongs to the value.",
         code="out_of_sync",
         line=line,
     )
