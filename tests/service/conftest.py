@@ -1,0 +1,68 @@
+"""One small detector, saved and served as a user's would be."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from anomaly.artifact.directory import save
+from anomaly.assembly import DetectorConfig, assemble
+from anomaly.backends.backend import Device
+from anomaly.data.splits import split_rows
+from anomaly.detector import Detector
+from anomaly.fitting import FitConfig
+from service.app import create_app
+from service.detectors import Served, open_served
+from service.settings import Settings
+from tests.service.pumps import SCHEMA, Caller, normal_records
+
+
+@pytest.fixture(scope="session")
+def detector() -> Detector:
+    """Fitted on 600 rows; rough, but every part of it is real."""
+    records = normal_records(600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return assemble(
+            SCHEMA,
+            records,
+            split_rows(len(records), seed=0),
+            DetectorConfig(fit=FitConfig(steps=100)),
+            seed=0,
+            device=Device.CPU,
+        ).detector
+
+
+@pytest.fixture(scope="session")
+def artifact(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The saved detector."""
+    directory = tmp_path_factory.mktemp("models") / "pumps"
+    save(detector, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def served(artifact: Path) -> Served:
+    """The detector as the service loads it."""
+    return open_served(str(artifact), Device.CPU)
+
+
+@pytest.fixture
+def make_app(served: Served) -> Callable[..., FastAPI]:
+    """An application with settings of its own."""
+
+    def make(**settings: Any) -> FastAPI:
+        return create_app(Settings(model="pumps", **settings), served)
+
+    return make
+
+
+@pytest.fixture
+def caller(make_app: Callable[..., FastAPI]) -> Caller:
+    """Speaks to an application with default settings."""
+    return Caller(make_app())
