@@ -252,8 +252,8 @@ def find(uri: str) -> ModelVersion:
         return client.get_model_version(parts["name"], parts["version"])
 
 
-def registered_names() -> list[str]:
-    """The names of all registered models.
+def registry() -> tuple[str, list[str]]:
+    """Which registry is asked, and the names of all models in it.
 
     Raises:
         DependencyDown: the registry does not answer.
@@ -261,7 +261,8 @@ def registered_names() -> list[str]:
     client = connect()
     _refuse_missing_file("all models")
     with _registry_errors("all models"):
-        return [model.name for model in client.search_registered_models()]
+        names = [model.name for model in client.search_registered_models()]
+    return mlflow.get_registry_uri(), names
 
 
 @contextmanager

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from anomaly.batch.sinks import open_sink
+from anomaly.batch.sinks import cannot_write, open_sink
 from anomaly.data.options import ReadOptions
 from anomaly.data.readers import Chunk, Reject, open_reader
 from anomaly.data.records import Records
 from anomaly.detector import Detector, Verdicts
-from anomaly.errors import CannotWrite, SchemaMismatch
+from anomaly.errors import SchemaMismatch
 
 OUTPUT_COLUMNS = ("score", "p_value", "is_anomaly", "top_features", "warnings")
 
@@ -67,9 +65,11 @@ def score_file(
         on_rows: Called with the number of rows of each chunk that is done.
 
     Raises:
+        ConfigInvalid: the output is the input, or rejects are to be written over either of them.
         BadData: a row cannot be read and `rejects` is None.
         CannotWrite: the output cannot be written.
     """
+    _check_places(source, output, rejects)
     bad_rows: list[Reject] = []
     rows = flagged = 0
     counts: dict[str, int] = {}
@@ -79,7 +79,7 @@ def score_file(
         options=options or ReadOptions(),
         on_reject=None if rejects is None else bad_rows.append,
     )
-    with _atomic(output) as partial, open_sink(partial, output.suffix) as write:
+    with _atomic(output) as partial, open_sink(partial, output) as write:
         for chunk in reader:
             verdicts = detector.detect(chunk.records, alpha)
             write(_output_table(detector, chunk, verdicts, keep_input, top_k))
@@ -93,6 +93,16 @@ def score_file(
         _write_rejects(rejects, bad_rows)
     applied = detector.calibration.alpha if alpha is None else alpha
     return BatchReport(rows, flagged, len(bad_rows), applied, counts)
+
+
+def _check_places(source: Path, output: Path, rejects: Path | None) -> None:
+    """Refuse to write one file over another."""
+    places = [path.resolve() for path in (source, output, rejects) if path is not None]
+    if len(set(places)) < len(places):
+        raise ConfigInvalid(
+            "the input, the output and the rejects must be different files: one would be written "
+            "over another. Give the output another name."
+        )
 
 
 def _output_table(
@@ -159,23 +169,5 @@ def _write_rejects(path: Path, rejects: list[Reject]) -> None:
             "message": pa.array([r.message for r in rejects], pa.string()),
         }
     )
-    with _atomic(path) as partial, open_sink(partial, ".csv") as write:
+    with _atomic(path) as partial, open_sink(partial, path) as write:
         write(table)
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A path to write to, moved to its place when the block ends without an error."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise CannotWrite(
-            f"cannot write {path}: {error.strerror or error}. Free some space or choose another "
-            "place; a file that was there before is unchanged."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)

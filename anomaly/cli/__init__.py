@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import typer
-from typer.exceptions import Abort, Exit, TyperException
+from typer.exceptions import Abort, TyperException
 
 from anomaly.errors import (
     AnomalyError,
@@ -76,13 +76,14 @@ def run(arguments: list[str]) -> int:
     warnings.showwarning = _show_warning
     as_json = "--json" in arguments
     try:
-        assemble_app()(arguments, prog_name="anomaly", standalone_mode=False)
-    except Exit as done:
-        return done.exit_code
+        # Outside standalone mode `typer.Exit` comes back as a value.
+        code = assemble_app()(arguments, prog_name="anomaly", standalone_mode=False)
     except (Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return TRY_AGAIN
     except TyperException as error:
+        if not error.format_message():  # help was asked for by giving no argument
+            return USAGE
         command = next((word for word in arguments if not word.startswith("-")), "")
         message = f"{error.format_message()} See `{f'anomaly {command}'.strip()} --help`."
         return _fail("usage", message, USAGE, as_json)
@@ -91,9 +92,9 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         for kind, code in EXIT_CODES:
             if isinstance(error, kind):
-                return _fail(getattr(error, "code", "error"), str(error), code, as_json)
+                return _fail(getattr(error, "code", "error"), _message(error), code, as_json)
         raise
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def assemble_app() -> typer.Typer:
@@ -111,6 +112,12 @@ def assemble_app() -> typer.Typer:
 
 def _order(entry: Any) -> int:
     return ("training", "anomaly", "service").index(entry.name)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, AnomalyError):
+        return f"{error.filename}: {error.strerror}. Check the path."
+    return str(error)
 
 
 def _fail(code: str, message: str, exit_code: int, as_json: bool) -> int:

@@ -68,13 +68,11 @@ def _arithmetic() -> Finding:
 
 
 def _registry() -> Finding:
-    import mlflow
-
-    from anomaly.artifact.mlflow_flavor import registered_names
+    from anomaly.artifact.mlflow_flavor import registry
     from anomaly.errors import AnomalyError
 
     try:
-        names = registered_names()
+        uri, names = registry()
     except AnomalyError as error:
         return Finding("note", "registry", str(error))
-    return Finding("ok", "registry", f"{mlflow.get_registry_uri()}: {', '.join(names) or 'empty'}")
+    return Finding("ok", "registry", f"{uri}: {', '.join(names) or 'no model yet'}")
