@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from anomaly.batch.sinks import cannot_write, open_sink
+from anomaly.batch.sinks import open_sink
 from anomaly.data.options import ReadOptions
 from anomaly.data.readers import Chunk, Reject, open_reader
 from anomaly.data.records import Records
 from anomaly.detector import Detector, Verdicts
-from anomaly.errors import SchemaMismatch
+from anomaly.errors import ConfigInvalid, SchemaMismatch
 
 OUTPUT_COLUMNS = ("score", "p_value", "is_anomaly", "top_features", "warnings")
 
@@ -79,7 +79,7 @@ def score_file(
         options=options or ReadOptions(),
         on_reject=None if rejects is None else bad_rows.append,
     )
-    with _atomic(output) as partial, open_sink(partial, output) as write:
+    with open_sink(output) as write:
         for chunk in reader:
             verdicts = detector.detect(chunk.records, alpha)
             write(_output_table(detector, chunk, verdicts, keep_input, top_k))
@@ -169,5 +169,5 @@ def _write_rejects(path: Path, rejects: list[Reject]) -> None:
             "message": pa.array([r.message for r in rejects], pa.string()),
         }
     )
-    with _atomic(path) as partial, open_sink(partial, path) as write:
+    with open_sink(path) as write:
         write(table)
