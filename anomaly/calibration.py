@@ -16,6 +16,7 @@ import math
 import warnings
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 
 import numpy as np
 
@@ -167,8 +168,9 @@ def supported(alpha: float, n: int) -> float:
 
 def rows_needed(alpha: float) -> int:
     """The fewest calibration rows that support a rate: 1 / (n + 1) <= alpha."""
-    n = max(1, math.ceil(1 / alpha) - 1)
-    return n if 1 / (n + 1) <= alpha else n + 1
+    # In exact arithmetic: 1 / (1 / 49) is not 49 in float64, and 1 / 1e-320 is infinite.
+    n = max(1, math.ceil(1 / Fraction(alpha)) - 1)
+    return n - 1 if n > 1 and 1 / n <= alpha else n
 
 
 def round_up(rate: float, digits: int = 3) -> float:
@@ -195,8 +197,9 @@ def alpha_for_alerts(alerts_per_day: float, rows_per_day: float) -> float:
 def p_values(calibration: Float64, scores: Float64, rule: Rule, tolerance: float) -> Float64:
     """p-values of `scores` (N,) among ascending calibration scores (n,); see the module."""
     n = len(calibration)
+    # A score that is not finite says that something is broken: the most anomalous of all.
+    scores = np.where(np.isfinite(scores), scores, np.inf)
     below = np.searchsorted(calibration, scores - tolerance, side="left")
-    # A score that is not a number sorts last, as +inf does: the most anomalous of all.
     return p_values_of_counts(n - below, n, rule)
 
 
