@@ -1,9 +1,9 @@
-"""Rows in blocks of one fixed shape.
+"""Rows in blocks of few shapes.
 
 A matrix product of another shape may add in another order: 7 to 15 % of rows change in the last
-bit between batch sizes. With every block padded to the same number of rows, and products in which
-a row's place does not matter (`anomaly.models.ops`), a row's score is the same to the bit whatever
-batch it lands in.
+bit between batch sizes. torch therefore sees blocks of one shape only. NumPy's products run over
+tiles of 16 rows, each by itself (`anomaly.models.ops`), so there a block may end after any tile,
+and a single row costs one tile.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ def in_blocks(
     function: Callable[[tuple[Values, ...]], Sequence[Values]],
     arrays: tuple[Values, ...],
     block_rows: int,
+    multiple: int,
 ) -> list[Values]:
-    """Apply `function` to blocks of exactly `block_rows` rows and join what it returns.
+    """Apply `function` to blocks of rows and join what it returns.
 
     Args:
-        function: Takes arrays of `block_rows` rows, returns arrays of `block_rows` rows, each row
-            a function of the same row of its arguments.
-        arrays: Arrays of N rows each; the last block is padded with zeros.
+        function: Takes and returns arrays of as many rows as each other, each row a function of
+            the same row of its arguments.
+        arrays: Arrays of N rows each.
+        block_rows: Rows of every block but the last; a multiple of `multiple`.
+        multiple: The last block is padded with zeros up to a multiple of this.
 
     Returns:
         One array of N rows for each that `function` returns.
@@ -35,7 +38,8 @@ def in_blocks(
     # One block is computed even for no rows: it tells the shapes and types of the answer.
     for start in range(0, max(n, 1), block_rows):
         stop = min(start + block_rows, n)
-        block = tuple(_padded(array[start:stop], block_rows) for array in arrays)
+        rows = -(-max(stop - start, 1) // multiple) * multiple
+        block = tuple(_padded(array[start:stop], rows) for array in arrays)
         results = function(block)
         if not outputs:
             outputs = [np.empty((n, *r.shape[1:]), r.dtype) for r in results]
@@ -44,9 +48,9 @@ def in_blocks(
     return outputs
 
 
-def _padded(rows: Values, block_rows: int) -> Values:
-    if len(rows) == block_rows:
-        return np.ascontiguousarray(rows)
-    padded = np.zeros((block_rows, *rows.shape[1:]), rows.dtype)
-    padded[: len(rows)] = rows
+def _padded(array: Values, rows: int) -> Values:
+    if len(array) == rows:
+        return np.ascontiguousarray(array)
+    padded = np.zeros((rows, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
     return padded

@@ -100,11 +100,15 @@ class ProductLikelihood:
         """R, the numbers the decoder gives."""
         return self.gaussian + self.bernoulli + sum(self.classes)
 
-    def initial(self) -> Parameters:
-        """Fresh parameters: every learned standard deviation starts near 1."""
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name."""
         if self.config.variance is Variance.UNIT or not self.gaussian:
             return {}
-        return {"likelihood.raw_sigma": np.full(self.gaussian, 0.5, np.float32)}
+        return {"likelihood.raw_sigma": (self.gaussian,)}
+
+    def initial(self) -> Parameters:
+        """Fresh parameters: every learned standard deviation starts near 1."""
+        return {name: np.full(shape, 0.5, np.float32) for name, shape in self.shapes().items()}
 
     def sigma(self, ops: Ops, parameters: Parameters) -> Tensor:
         """(G,) standard deviations of the numeric targets."""

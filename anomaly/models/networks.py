@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Parameters, Tensor
+from anomaly.arrays import Float32, Parameters, Tensor
 from anomaly.data.schema import STRICT
 from anomaly.models.ops import Ops
 
@@ -47,13 +47,17 @@ class DenseNetworks:
     kind: Literal["dense"] = "dense"
     hidden: tuple[Width, ...] = (128, 128)
 
-    def initial(self, sizes: Sizes, encoder_outputs: int, rng: np.random.Generator) -> Parameters:
-        """Fresh float32 parameters: uniform weights within 1 / sqrt(fan-in), zero biases."""
+    def shapes(self, sizes: Sizes, encoder_outputs: int) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name."""
         encoder = (sizes.inputs + sizes.context, *self.hidden, encoder_outputs)
         decoder = (sizes.latent + sizes.context, *reversed(self.hidden), sizes.outputs)
+        return {**_stack_shapes("encoder", encoder), **_stack_shapes("decoder", decoder)}
+
+    def initial(self, sizes: Sizes, encoder_outputs: int, rng: np.random.Generator) -> Parameters:
+        """Fresh float32 parameters: uniform weights within 1 / sqrt(fan-in), zero biases."""
         return {
-            **_initial_stack("encoder", encoder, rng),
-            **_initial_stack("decoder", decoder, rng),
+            name: _initial(shape, rng)
+            for name, shape in self.shapes(sizes, encoder_outputs).items()
         }
 
     def encode(self, ops: Ops, parameters: Parameters, inputs: Tensor, context: Tensor) -> Tensor:
@@ -79,11 +83,16 @@ class DenseNetworks:
         return x
 
 
-def _initial_stack(name: str, widths: tuple[int, ...], rng: np.random.Generator) -> Parameters:
-    parameters: Parameters = {}
+def _stack_shapes(name: str, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
     for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        bound = 1 / np.sqrt(fan_in)
-        weight = rng.uniform(-bound, bound, (fan_out, fan_in)).astype(np.float32)
-        parameters[f"{name}.{layer}.weight"] = weight
-        parameters[f"{name}.{layer}.bias"] = np.zeros(fan_out, np.float32)
-    return parameters
+        shapes[f"{name}.{layer}.weight"] = (fan_out, fan_in)
+        shapes[f"{name}.{layer}.bias"] = (fan_out,)
+    return shapes
+
+
+def _initial(shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
+    if len(shape) == 1:
+        return np.zeros(shape, np.float32)
+    bound = 1 / np.sqrt(shape[1])
+    return rng.uniform(-bound, bound, shape).astype(np.float32)

@@ -77,7 +77,9 @@ class NumpyOps:
         # the columns of one product, they are lanes of the same instructions: a row's bits then
         # do not depend on where in the block it stands (docs/decisions/0002).
         tiles = x.reshape(-1, TILE_ROWS, x.shape[1]).transpose(0, 2, 1)
-        out = np.matmul(weight, tiles).transpose(0, 2, 1).reshape(len(x), -1)
+        # Row-major also when there is one tile: later sums over columns follow the memory.
+        out = np.ascontiguousarray(np.matmul(weight, tiles).transpose(0, 2, 1))
+        out = out.reshape(len(x), -1)
         out += bias
         return out
 

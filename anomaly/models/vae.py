@@ -55,6 +55,11 @@ class VAE:
     likelihood: ProductLikelihood
     sizes: Sizes
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name; nothing is allocated."""
+        outputs = self.posterior.outputs(self.sizes.latent)
+        return {**self.networks.shapes(self.sizes, outputs), **self.likelihood.shapes()}
+
     def initial(self, rng: np.random.Generator) -> Parameters:
         """Fresh float32 NumPy parameters."""
         outputs = self.posterior.outputs(self.sizes.latent)
