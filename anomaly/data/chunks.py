@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -60,11 +60,13 @@ class RawFile:
 
     Attributes:
         header_line: The line of the names, or None if the format has no lines.
+        unsupported: The columns that are not in the chunks, and the type that is the reason.
     """
 
     names: tuple[str, ...]
     header_line: int | None
     chunks: Iterator[RawChunk]
+    unsupported: Mapping[str, pa.DataType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,17 @@ def plain(name: str, array: pa.Array) -> pa.Array:
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return array.cast(pa.string())
     if not is_supported(kind):
-        raise BadData(
-            f"holds values of type {kind}, which is not supported. Write numbers as float64, "
-            "dates as timestamp and everything else as text, or take the column out.",
-            code="unsupported_type",
-            column=name,
-        )
+        raise unsupported(name, kind)
     return array
+
+
+def unsupported(name: str, kind: pa.DataType) -> BadData:
+    return BadData(
+        f"holds values of type {kind}, which is not supported. Write numbers as float64, dates as "
+        "timestamp and everything else as text, or take the column out.",
+        code="unsupported_type",
+        column=name,
+    )
 
 
 def is_supported(kind: pa.DataType) -> bool:

@@ -54,7 +54,7 @@ def records_from_array(values: npt.ArrayLike, schema: Schema) -> Records:
         SchemaMismatch: the array has not two axes or not D columns, holds inf, or the schema
             asks for something else than numbers.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = np.array(values, dtype=np.float64, order="F")  # a copy: Arrow shares its memory
     columns = schema.required
     if array.ndim != 2 or array.shape[1] != len(columns):
         raise SchemaMismatch(
@@ -69,8 +69,7 @@ def records_from_array(values: npt.ArrayLike, schema: Schema) -> Records:
                 code="wrong_type",
                 column=column.name,
             )
-    by_column = np.asfortranarray(array)
-    table = pa.table({column.name: by_column[:, i] for i, column in enumerate(columns)})
+    table = pa.table({column.name: array[:, i] for i, column in enumerate(columns)})
     return unflawed(table, columns)
 
 
@@ -107,6 +106,8 @@ def column_names(frame: pd.DataFrame) -> list[str]:
 
 def arrow_of(name: str, series: pd.Series[Any]) -> pa.Array:
     """One column as an Arrow array, NaN as null."""
+    if getattr(series.dtype, "tz", None) is not None:
+        series = series.dt.tz_convert(None)
     try:
         array = as_text(series) if is_mixed(series) else pa.array(series, from_pandas=True)
     except (pa.ArrowException, TypeError) as error:

@@ -161,10 +161,11 @@ def a_text(name: str, values: pa.Array, from_csv: bool) -> tuple[Column, str]:
         return ignored(name, f"has more than {MOST_CATEGORIES:,} categories{odd}")
     if n_different > max(FEW_CATEGORIES, n / 2):
         return ignored(name, f"is text that is mostly different, {n_different} values in {n}{odd}")
+    if from_csv and not odd:
+        odd = zeros_in_front(values)
     if odd:
-        return modelled(
-            name, Kind.CATEGORICAL, f"is categorical{odd}. To change that, {_BY_SCHEMA}."
-        )
+        remark = f"is categorical{odd}. To change that, {_BY_SCHEMA}."
+        return modelled(name, Kind.CATEGORICAL, remark)
     return modelled(name, Kind.CATEGORICAL)
 
 
@@ -175,12 +176,19 @@ def odd_text(values: pa.Array) -> str:
         return ""
     odd = values.filter(pc.invert(is_number))
     if not len(odd):
-        code = values.filter(pc.match_substring_regex(values, _CODE))[0].as_py()
-        return f" (numbers with zeros in front, such as {shown(code)}, are taken as codes)"
+        return ""
     return (
         f" (almost all of it is numbers, but not {shown(odd[0].as_py())}: correct or empty such "
         "cells, and it will be numeric)"
     )
+
+
+def zeros_in_front(values: pa.Array) -> str:
+    """What to say of numbers that are taken as codes; nothing of other text."""
+    codes = values.filter(pc.match_substring_regex(values, _CODE))
+    if not len(codes) or not pc.all(pc.match_substring_regex(values, NUMBER)).as_py():
+        return ""
+    return f" (numbers with zeros in front, such as {shown(codes[0].as_py())}, are codes)"
 
 
 def why_an_id(name: str, values: pa.Array) -> str:

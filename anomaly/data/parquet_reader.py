@@ -36,9 +36,10 @@ def open_parquet(path: Path, options: ReadOptions) -> Iterator[RawFile]:
         with refusing_damage():
             # Through a buffer, pages are read one by one and not whole row groups.
             file = parquet.ParquetFile(raw, buffer_size=PAGE_BUFFER_BYTES)
-            names = tuple(file.schema_arrow.names)
+            schema = file.schema_arrow
         check_size(file, options)
-        yield RawFile(names, None, raw_chunks(file))
+        odd = {field.name: field.type for field in schema if not is_supported(field.type)}
+        yield RawFile(tuple(schema.names), None, raw_chunks(file), odd)
 
 
 def raw_chunks(file: parquet.ParquetFile) -> Iterator[RawChunk]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from anomaly.data.chunks import Chunk, OnReject, RawFile, Reject, checked, located, report
-from anomaly.data.convert import is_text, scoring_columns
+from anomaly.data.convert import is_text, scoring_columns, unsupported
 from anomaly.data.csv_reader import open_csv
 from anomaly.data.options import ReadOptions
 from anomaly.data.parquet_reader import open_parquet
@@ -64,6 +64,9 @@ def open_reader(
         with located(line=file.header_line):
             wanted = tuple(scoring_columns(schema, file.names) if columns is None else columns)
             schema.check_names(file.names, required=wanted)
+        for column in wanted:
+            if column.name in file.unsupported:
+                raise unsupported(column.name, file.unsupported[column.name])
         for raw in file.chunks:
             yield checked(raw, wanted, on_reject)
 

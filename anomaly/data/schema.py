@@ -53,7 +53,7 @@ class Cycle(StrEnum):
     DAY_OF_YEAR = "day_of_year"
 
 
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
@@ -186,7 +186,9 @@ class Schema:
             "# nullable: false refuses rows in which this column is empty\n"
             f"# cycles (datetime features only): {' | '.join(Cycle)}\n"
         )
-        return header + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        # YAML takes some characters that are not printable, such as U+0085, for line ends.
+        is_plain = all(name.isprintable() for name in self.names)
+        return header + yaml.safe_dump(plain, sort_keys=False, allow_unicode=is_plain)
 
     @staticmethod
     def from_yaml(text: str) -> Schema:

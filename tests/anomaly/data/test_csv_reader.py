@@ -259,6 +259,12 @@ def test_a_value_of_gigabytes_is_refused_at_the_cap(tmp_path: Path, quote: str) 
     assert error.code == ("unterminated_quote" if quote else "field_too_large")
 
 
+def test_a_name_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    error = refusal(file(tmp_path, "x" * 200_000 + ",b\n1,2\n"))
+
+    assert (error.code, error.line) == ("field_too_large", 1)
+
+
 # C8
 
 
