@@ -110,7 +110,7 @@ class DrainingServer(uvicorn.Server):
         and the second of either ends all that."""
         if self.should_exit:
             self.force_exit = True
-        elif self.scorer.draining or sig == signal.SIGINT:
+        elif self.scorer.draining or sig == signal.SIGINT or not self.started:
             self.should_exit = True
         else:
             seconds = self.scorer.settings.drain_seconds

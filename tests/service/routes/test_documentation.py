@@ -1,0 +1,88 @@
+"""The documentation is in the package, describes the score route fully, and can be left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from tests.service.pumps import Caller
+
+
+def references(node: Any) -> set[str]:
+    match node:
+        case dict():
+            own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+            return own.union(*map(references, node.values()))
+        case list():
+            return set().union(*map(references, node))
+        case _:
+            return set()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_pages_load_nothing_from_elsewhere(caller: Caller, path: str) -> None:
+    page = caller("GET", path).text
+    assets = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page)
+
+    assert assets
+    for asset in assets:
+        assert asset.startswith("/")
+        assert caller("GET", asset).status_code == 200
+
+
+def test_every_reference_in_the_description_leads_somewhere(caller: Caller) -> None:
+    description = caller("GET", "/openapi.json").json()
+
+    found = references(description)
+
+    assert "#/components/schemas/Answer" in found
+    for reference in found:
+        node = description
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+
+
+def test_the_score_route_describes_its_body_its_answers_and_its_query(caller: Caller) -> None:
+    operation = caller("GET", "/openapi.json").json()["paths"]["/v1/score"]["post"]
+
+    assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "503"}
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["explain"]
+    forms = operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+    assert [form["required"] for form in forms] == [["columns", "rows"], ["records"]]
+
+
+def test_every_example_is_accepted_by_the_model_that_shows_it(caller: Caller) -> None:
+    operation = caller("GET", "/openapi.json").json()["paths"]["/v1/score"]["post"]
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+
+    assert examples
+    for example in examples.values():
+        answer = caller.score(example["value"])
+        assert answer.status_code == 200
+        assert len(answer.json()["scores"]) == 2
+
+
+def test_an_answer_holds_what_the_description_promises(caller: Caller) -> None:
+    description = caller("GET", "/openapi.json").json()["components"]["schemas"]
+    example = caller("GET", "/openapi.json").json()["paths"]["/v1/score"]["post"]["requestBody"]
+    body = example["content"]["application/json"]["examples"]["partial"]["value"]
+
+    answer = caller.score(body, "?explain=true").json()
+    refusal = caller.score(b"").json()
+    model = caller("GET", "/v1/model").json()
+
+    for document, name in ((answer, "Answer"), (refusal, "Problem"), (model, "ModelInfo")):
+        assert document.keys() <= description[name]["properties"].keys()
+        assert set(description[name]["required"]) <= document.keys()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+def test_the_documentation_can_be_left_out(make_app: Callable[..., FastAPI], path: str) -> None:
+    caller = Caller(make_app(docs=False))
+
+    assert caller("GET", path).status_code == 404
+    assert caller("GET", "/livez").status_code == 200

@@ -1,0 +1,112 @@
+"""What is served is what was saved: verified, warm, and without what only training needs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anomaly.artifact.directory import digest
+from anomaly.backends.backend import Device
+from anomaly.detector import Detector
+from anomaly.errors import ArtifactRejected, ModelNotFound
+from service.detectors import UNREGISTERED, Served, open_served
+from tests.service.pumps import SCHEMA, normal_records
+
+
+def test_a_directory_is_served_under_its_name(served: Served, artifact: Path) -> None:
+    assert (served.name, served.version, served.run_id, served.alias) == (
+        "pumps",
+        UNREGISTERED,
+        "",
+        None,
+    )
+    assert served.digest == digest(artifact)
+    assert served.device == "cpu"
+
+
+def test_the_served_detector_scores_as_the_saved_one(served: Served, detector: Detector) -> None:
+    records = normal_records(100, seed=4)
+
+    assert (
+        served.detector.anomaly_score(records).tolist() == detector.anomaly_score(records).tolist()
+    )
+
+
+def test_the_example_has_two_values_of_the_right_kind_for_each_needed_column(
+    served: Served,
+) -> None:
+    assert list(served.example) == [column.name for column in SCHEMA.required]
+    kinds = {name: {type(v) for v in values} for name, values in served.example.items()}
+    assert kinds == {
+        "pressure": {float},
+        "flow": {float},
+        "valve_open": {bool},
+        "site": {str},
+        "taken": {str},
+    }
+
+
+def test_an_altered_artifact_is_not_served(artifact: Path, tmp_path: Path) -> None:
+    altered = tmp_path / "pumps"
+    shutil.copytree(artifact, altered)
+    weights = altered / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    with pytest.raises(ArtifactRejected):
+        open_served(str(altered), Device.CPU)
+
+
+def test_a_directory_without_a_model_is_not_served(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        open_served(str(tmp_path), Device.CPU)
+
+
+def test_serving_from_a_directory_imports_nothing_that_only_training_needs(
+    artifact: Path,
+) -> None:
+    program = f"""
+import sys
+from anomaly.backends.backend import Device
+from service.app.server import Server
+from service.detectors import open_served
+from service.settings import Settings
+served = open_served({str(artifact)!r}, Device.CPU)
+Server(Settings(model="pumps", port=0, metrics_port=0), served)
+heavy = {{"torch", "pandas", "sklearn", "scipy", "matplotlib", "mlflow"}} & set(sys.modules)
+print(sorted(heavy))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+
+    assert answer.stdout.strip() == "[]"
+
+
+def test_a_registered_model_is_served_by_its_alias_and_its_version(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from anomaly.artifact.mlflow_flavor import log_model
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = mlflow.create_experiment("pumps", artifact_location=str(tmp_path / "artifacts"))
+    with mlflow.start_run(experiment_id=experiment) as run:
+        log_model(detector, "pumps")
+    records = normal_records(10, seed=4)
+
+    for uri, alias in (("models:/pumps@champion", "champion"), ("models:/pumps/1", None)):
+        served = open_served(uri, Device.CPU)
+
+        assert (served.name, served.version, served.alias) == ("pumps", "1", alias)
+        assert served.run_id == run.info.run_id
+        scores = served.detector.anomaly_score(records)
+        assert scores.tolist() == detector.anomaly_score(records).tolist()
+    with pytest.raises(ModelNotFound):
+        open_served("models:/pumps@challenger", Device.CPU)

@@ -1,0 +1,179 @@
+"""Metrics: what is counted equals what was sent, and histograms equal prometheus_client's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from anomaly.data.schema import Column, Kind, Schema
+from anomaly.detector import Detector, Verdicts
+from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from service.metrics import (
+    LEVEL,
+    MOST_FEATURES,
+    OTHER_FEATURES,
+    P_VALUES,
+    Metrics,
+    RowHistogram,
+    RowSummary,
+)
+from tests.service.pumps import Caller, as_request, normal_records
+
+MODEL = (("model", "pumps"), ("version", "unregistered"))
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {
+        (sample.name, sample.labels.get("le", "")): sample.value
+        for family in families
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+@given(st.lists(st.sampled_from(P_VALUES) | st.floats(0, 2), max_size=50))
+def test_a_histogram_of_an_array_is_the_histogram_of_its_values(values: list[float]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    at_once = RowHistogram("p", "p", P_VALUES)
+    ours.register(at_once)
+    one_by_one = Histogram("p", "p", buckets=P_VALUES, registry=theirs)
+
+    at_once.observe(np.array(values, dtype=np.float64))
+    for value in values:
+        one_by_one.observe(value)
+
+    mine, reference = samples(ours), samples(theirs)
+    assert {key: mine[key] for key in mine if key[1]} == {
+        (name, f"{float(le):g}" if le != "+Inf" else le): count
+        for (name, le), count in reference.items()
+        if le
+    }
+    assert mine[("p_count", "")] == reference[("p_count", "")]
+    assert mine[("p_sum", "")] == pytest.approx(reference[("p_sum", "")])
+
+
+def test_a_summary_adds_up() -> None:
+    registry = CollectorRegistry()
+    summary = RowSummary("s", "s")
+    registry.register(summary)
+
+    summary.observe(np.array([1.0, 2.5]))
+    summary.observe(np.array([-1.0]))
+
+    assert samples(registry) == {("s_count", ""): 3.0, ("s_sum", ""): 2.5}
+
+
+def test_counts_equal_what_was_sent(caller: Caller, detector: Detector) -> None:
+    records = normal_records(90, seed=11)
+    records.columns["flow"][:5] = -40.0
+    body = as_request(records)
+    for start in (0, 30, 60):
+        part = {**body, "rows": body["rows"][start : start + 30]}
+        assert caller.score(part).status_code == 200
+    caller.score({"records": [{"flow": "wet"}, {"flow": "wetter"}]})
+    caller.score(b"{")
+    verdicts = detector.detect(records)
+
+    found = caller.samples()
+
+    assert found[("anomaly_rows_scored_total", MODEL)] == 90
+    flagged = found[("anomaly_rows_flagged_total", (("level", LEVEL), *MODEL))]
+    assert flagged == verdicts.is_anomaly.sum() >= 5
+    assert found[("anomaly_score_count", ())] == found[("anomaly_p_value_count", ())] == 90
+    assert found[("anomaly_score_sum", ())] == pytest.approx(verdicts.scores.sum())
+    assert found[("anomaly_p_value_bucket", (("le", "0.05"),))] == (verdicts.p_values <= 0.05).sum()
+    missing = np.isnan(records.columns["pressure"]).sum()
+    assert found[("anomaly_input_missing_total", (("feature", "pressure"),))] == missing > 0
+    assert found[("anomaly_rejected_rows_total", (("reason", "not_a_number"),))] == 2
+    requests = {
+        dict(labels)["status"]: value
+        for (name, labels), value in found.items()
+        if name == "http_requests_total"
+    }
+    assert requests == {"200": 3, "422": 1, "400": 1}
+    assert found[("http_request_duration_seconds_count", (("handler", "/v1/score"),))] == 5
+    assert found[("anomaly_batch_rows_sum", ())] == 90
+    assert found[("anomaly_inference_seconds_count", (("phase", "respond"),))] == 3
+    assert found[("anomaly_queue_rows", ())] == 0
+
+
+def test_the_threshold_in_force_and_its_grounds_are_told(
+    caller: Caller, detector: Detector
+) -> None:
+    found = caller.samples()
+    info = [dict(labels) for (name, labels) in found if name == "anomaly_model_info"]
+
+    assert found[("anomaly_threshold", (("level", LEVEL),))] == detector.calibration.threshold
+    assert found[("anomaly_target_false_alarm_ratio", ())] == detector.calibration.alpha
+    assert found[("anomaly_calibration_rows", ())] == detector.calibration.n
+    assert [labels.keys() for labels in info] == [
+        {"model", "version", "run_id", "alias", "digest", "device"}
+    ]
+
+
+def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detector) -> None:
+    calibration = detector.calibration
+    # Around the threshold, within and beyond the tolerance.
+    scores = calibration.threshold + calibration.tolerance * np.array([-2, -0.5, 0, 0.5, 2, 1e6])
+    p_values = calibration.p_values(scores)
+    flagged = calibration.is_anomaly(p_values)
+    metrics = Metrics("pumps", "1", detector.schema)
+
+    metrics.rows_scored(Verdicts(scores, p_values, flagged, calibration.alpha, ()), calibration)
+
+    found = samples(metrics.registry)
+    up_to_one = found[("anomaly_score_margin_ratio_bucket", "1")]
+    assert found[("anomaly_score_margin_ratio_bucket", "+Inf")] - up_to_one == flagged.sum() == 2
+
+
+def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
+    wide = Schema(tuple(Column(f"x{i}", Kind.NUMERIC) for i in range(MOST_FEATURES + 20)))
+    metrics = Metrics("pumps", "1", wide)
+    warnings = tuple(
+        ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
+    )
+    none = np.zeros(0)
+
+    metrics.rows_scored(
+        Verdicts(none, none, none.astype(bool), 0.01, warnings), detector.calibration
+    )
+
+    text = generate_latest(metrics.registry).decode()
+    counts = {
+        sample.labels["feature"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "anomaly_input_missing_total"
+    }
+    assert len(counts) == MOST_FEATURES + 1
+    assert counts[OTHER_FEATURES] == 40
+
+
+def test_two_applications_do_not_share_their_counts(make_app: Callable[..., FastAPI]) -> None:
+    busy, idle = Caller(make_app()), Caller(make_app())
+
+    busy.score(as_request(normal_records(4)))
+
+    assert busy.samples()[("anomaly_rows_scored_total", MODEL)] == 4
+    assert idle.samples()[("anomaly_rows_scored_total", MODEL)] == 0
+
+
+def test_flags_are_counted_at_the_models_rate_whatever_a_request_asks_for(
+    caller: Caller, detector: Detector
+) -> None:
+    records = normal_records(60, seed=12)
+    expected = detector.detect(records).is_anomaly.sum()
+
+    answer = caller.score(as_request(records, alpha=0.5)).json()
+
+    assert sum(answer["is_anomaly"]) > expected
+    counted = caller.samples()[("anomaly_rows_flagged_total", (("level", LEVEL), *MODEL))]
+    assert counted == expected
