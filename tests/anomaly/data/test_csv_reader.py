@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from anomaly.data.readers import Chunk, ReadOptions, Reject, open_reader, read_records, read_sample
 from anomaly.data.schema import Column, Kind, Role, Schema
 from anomaly.errors import BadData, SchemaMismatch
+from tests.anomaly.data.reference import reference_rows
 
 NUMBERS = Schema((Column("a", Kind.NUMERIC), Column("b", Kind.NUMERIC)))
 TEXTS = Schema((Column("a", Kind.CATEGORICAL), Column("b", Kind.CATEGORICAL)))
@@ -411,6 +412,40 @@ def test_a_generated_file_is_read_as_the_standard_library_reads_it(
     else:
         again = read(ReadOptions(block_bytes=block_bytes))
         assert [c.table.to_pydict() for c in again] == [c.table.to_pydict() for c in chunks]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    text=st.text(alphabet='",a\n\r', max_size=40),
+    newlines_in_values=st.booleans(),
+    block_bytes=st.sampled_from([1, 6, 2**20]),
+)
+def test_however_odd_the_text_each_row_is_read_or_reported_or_the_file_refused(
+    tmp_path_factory: pytest.TempPathFactory,
+    text: str,
+    newlines_in_values: bool,
+    block_bytes: int,
+) -> None:
+    text = "a,b\n" + text
+    path = file(tmp_path_factory.getbasetemp(), text, "odd.csv")
+    options = ReadOptions(newlines_in_values=newlines_in_values, block_bytes=block_bytes)
+    rows, left_open = reference_rows(text, newlines_in_values)
+    expected = [line for line, row in rows[1:] if row]
+    rejects: list[Reject] = []
+
+    def read() -> list[Chunk]:
+        return list(open_reader(path, TEXTS, options=options, on_reject=rejects.append))
+
+    if left_open is not None:
+        with pytest.raises(BadData) as caught:
+            read()
+        assert caught.value.line == left_open
+    elif not expected:
+        with pytest.raises(BadData, match="no row"):
+            read()
+    else:
+        good = [line for chunk in read() for line in chunk.lines.tolist()]
+        assert sorted(good + [reject.line for reject in rejects]) == expected
 
 
 # C11
