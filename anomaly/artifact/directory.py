@@ -5,22 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
+from anomaly.arrays import Parameters
 from anomaly.artifact.card import card_text
 from anomaly.artifact.golden import check_golden, golden_rows
-from anomaly.artifact.manifest import FORMAT_VERSION, CalibrationEntry, FileEntry, Manifest
+from anomaly.artifact.manifest import (
+    FORMAT_VERSION,
+    UNSEALED,
+    CalibrationEntry,
+    FileEntry,
+    Manifest,
+)
 from anomaly.artifact.tensors import Tensors, build_preprocessor, describe_preprocessor
 from anomaly.backends.backend import BackendName, Device, ScoringModel, open_backend
-from anomaly.calibration import Calibration
+from anomaly.calibration import Calibration, supported
 from anomaly.data.schema import first_reason
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, CannotWrite, ModelNotFound
 from anomaly.explain import Baseline
+from anomaly.preprocessing.preprocessor import Preprocessor
 from anomaly.scores import MissingFill
 
 MANIFEST = "manifest.json"
@@ -56,6 +65,7 @@ def save(detector: Detector, directory: Path) -> None:
         CARD: card_text(detector).encode(),
     }
     manifest = Manifest(
+        sha256=UNSEALED,
         format_version=FORMAT_VERSION,
         schema=detector.schema,
         preprocessor=preprocessor,
@@ -70,12 +80,14 @@ def save(detector: Detector, directory: Path) -> None:
         card=detector.card,
         files={name: FileEntry(_sha256(data), len(data)) for name, data in contents.items()},
     )
-    contents[MANIFEST] = json.dumps(manifest.to_plain(), indent=1, allow_nan=False).encode()
+    text = json.dumps(manifest.to_plain(), indent=1, allow_nan=False)
+    contents[MANIFEST] = text.replace(UNSEALED, _sha256(text.encode()), 1).encode()
     _write(directory, contents)
 
 
 def _write(directory: Path, contents: dict[str, bytes]) -> None:
-    if directory.exists() and any(directory.iterdir()):
+    directory = directory.resolve()
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise CannotWrite(f"{directory} is not empty. Give a new directory, or remove the old one.")
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
@@ -92,10 +104,7 @@ def _write(directory: Path, contents: dict[str, bytes]) -> None:
             "another place; nothing was left behind there."
         ) from error
     finally:
-        if partial.exists():
-            for file_path in partial.iterdir():
-                file_path.unlink()
-            partial.rmdir()
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_directory(
@@ -108,19 +117,25 @@ def load_directory(
         ArtifactRejected: a file is missing, altered, too large or not finite, the format is
             another one, or the golden rows score differently here.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     manifest = read_manifest(directory)
+    if set(manifest.files) != set(FILES):
+        raise ArtifactRejected(
+            f"{directory}: the manifest names {', '.join(sorted(manifest.files))}; an artifact has "
+            f"{', '.join(sorted(FILES))} and no other file. Download the model again."
+        )
     contents = {name: _verified(directory, name, manifest) for name in FILES}
     try:
         tensors: Tensors = from_bytes(contents[WEIGHTS])
         scores = from_bytes(contents[CALIBRATION])["scores"]
-        _check_finite({**tensors, "scores": scores})
+        _check_tensors({**tensors, "scores": scores})
         detector = _build(manifest, tensors, scores, device, backend)
         check_golden(detector, manifest.golden)
-    except (KeyError, ValueError, TypeError, IndexError, AssertionError) as error:
-        if isinstance(error, ArtifactRejected):
-            raise
+    except ArtifactRejected:
+        raise
+    except (SafetensorError, LookupError, ValueError, TypeError, AssertionError) as error:
         raise ArtifactRejected(
             f"{directory}: the tensors do not fit the manifest ({type(error).__name__}: {error}). "
             "The artifact was not written by this project; train or download it again."
@@ -136,6 +151,8 @@ def read_manifest(directory: Path) -> Manifest:
         ArtifactRejected: not a manifest of this format.
     """
     path = directory / MANIFEST
+    if path.is_symlink():
+        raise ArtifactRejected(f"{path} is a link. Download the model again, as files.")
     if not path.is_file():
         raise ModelNotFound(
             f"{directory} holds no {MANIFEST}, so it is not a saved detector. Give the directory "
@@ -152,12 +169,22 @@ def read_manifest(directory: Path) -> Manifest:
             f"{path} has format version {format_version!r}; this release reads {FORMAT_VERSION}. "
             "Train the model again, or install the release that wrote it."
         )
+    _check_seal(path, text, str(found.get("sha256")))
     try:
         return Manifest.from_json(text)
     except ValidationError as error:
         raise ArtifactRejected(
             f"{path} does not hold together: {first_reason(error)}. Download the model again."
         ) from error
+
+
+def _check_seal(path: Path, text: bytes, sha256: str) -> None:
+    """Find damage, not malice: whoever can write the file can write its digest."""
+    if _sha256(text.replace(sha256.encode(), UNSEALED.encode(), 1)) != sha256:
+        raise ArtifactRejected(
+            f"{path} is not the file that was saved: its SHA-256 differs. It was altered or "
+            "damaged; download the model again."
+        )
 
 
 def digest(directory: Path) -> str:
@@ -177,11 +204,8 @@ def _build(
         for name, array in tensors.items()
         if name.startswith(PARAMETER)
     }
-    expected = manifest.vae.initial(np.random.default_rng(0))
-    if {n: (a.shape, a.dtype) for n, a in parameters.items()} != {
-        n: (a.shape, a.dtype) for n, a in expected.items()
-    }:
-        raise ArtifactRejected("the weights have other names, shapes or types than the model")
+    preprocessor = build_preprocessor(manifest.schema, manifest.preprocessor, tensors)
+    _check_fit(manifest, preprocessor, parameters)
     model = ScoringModel(
         vae=manifest.vae,
         parameters=parameters,
@@ -191,8 +215,10 @@ def _build(
     )
     entry = manifest.calibration
     return Detector(
-        preprocessor=build_preprocessor(manifest.schema, manifest.preprocessor, tensors),
-        calibration=Calibration(scores, entry.alpha, entry.rule, entry.tolerance),
+        preprocessor=preprocessor,
+        calibration=Calibration(
+            scores, supported(entry.alpha, len(scores)), entry.rule, entry.tolerance
+        ),
         baseline=Baseline(
             manifest.baseline_columns, tensors["baseline.per_column"], manifest.baseline_rest
         ),
@@ -201,22 +227,38 @@ def _build(
     )
 
 
-def _check_finite(tensors: Tensors) -> None:
+def _check_fit(manifest: Manifest, preprocessor: Preprocessor, parameters: Parameters) -> None:
+    """Compare what the manifest declares with what is there, before anything is allocated."""
+    vae, counts = manifest.vae, preprocessor.features.counts
+    declared = (vae.likelihood.gaussian, vae.likelihood.bernoulli, vae.likelihood.classes)
+    if (
+        declared != (counts.gaussian, counts.bernoulli, counts.classes)
+        or vae.likelihood.outputs != vae.sizes.outputs
+    ):
+        raise ArtifactRejected("the model explains other columns than the schema has")
+    if {name: array.shape for name, array in parameters.items()} != vae.shapes() or any(
+        array.dtype != np.float32 for array in parameters.values()
+    ):
+        raise ArtifactRejected("the weights have other names, shapes or types than the model")
+
+
+def _check_tensors(tensors: Tensors) -> None:
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise ArtifactRejected(
                 f"the tensor {name!r} holds values that are not finite: the model is broken. "
                 "Train it again."
             )
+    scores = tensors["scores"]
+    if scores.ndim != 1 or scores.dtype != np.float64 or (np.diff(scores) < 0).any():
+        raise ArtifactRejected("the calibration scores are not ascending float64 numbers")
 
 
 def _verified(directory: Path, name: str, manifest: Manifest) -> bytes:
-    entry = manifest.files.get(name)
-    path = directory / name
-    if entry is None or not path.is_file() or path.is_symlink():
+    entry, path = manifest.files[name], directory / name
+    if not path.is_file() or path.is_symlink():
         raise ArtifactRejected(
-            f"{directory}: {name} is missing, a link, or not named in the manifest. Download the "
-            "model again."
+            f"{directory}: {name} is missing or a link. Download the model again."
         )
     data = _read(path, entry.bytes)
     if len(data) != entry.bytes or _sha256(data) != entry.sha256:

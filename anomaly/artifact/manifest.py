@@ -17,6 +17,8 @@ from anomaly.scores import Score
 
 FORMAT_VERSION: Literal[1] = 1
 
+UNSEALED = "0" * 64
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Plain = str | float | bool | None
 
 
@@ -104,14 +106,19 @@ class GoldenRows:
 class FileEntry:
     """One other file of the artifact."""
 
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
     bytes: Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, config=STRICT)
 class Manifest:
-    """Everything but tensors."""
+    """Everything but tensors.
 
+    Attributes:
+        sha256: Of the file's own text, with `UNSEALED` in this place; it comes first.
+    """
+
+    sha256: Sha256
     format_version: Literal[1]
     schema: Schema
     preprocessor: PreprocessorEntry
