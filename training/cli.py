@@ -58,6 +58,10 @@ def train(
         list[str] | None, typer.Option(help="Told to the model, never scored.")
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Not used.")] = None,
+    cycles: Annotated[
+        list[str] | None,
+        typer.Option(help="Cyclic parts of a date as features: `when=hour_of_day,day_of_week`."),
+    ] = None,
     label_column: LabelColumn = None,
     normal_label: NormalLabel = "0",
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
@@ -96,6 +100,7 @@ def train(
         label=label_column,
         context=context or [],
         drop=drop or [],
+        cycles=cycles or [],
     )
     labels = Labels(chosen_schema.label.name, normal_label) if chosen_schema.label else None
     with progress("training", run.detector.fit.steps) as update, warnings.catch_warnings():
