@@ -163,8 +163,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         estimator = cls(alpha=detector.calibration.alpha, device=device, schema=detector.schema)
         estimator.detector_ = detector
         estimator.offset_ = -detector.calibration.threshold - detector.calibration.tolerance
-        estimator.n_features_in_ = len(detector.schema.columns)
-        estimator.feature_names_in_ = np.array(detector.schema.names, dtype=object)
+        names = [column.name for column in detector.schema.required]
+        estimator.n_features_in_ = len(names)
+        if detector.schema != schema_of_array(len(names)):
+            estimator.feature_names_in_ = np.array(names, dtype=object)
         return estimator
 
     def __sklearn_tags__(self) -> Any:

@@ -82,7 +82,11 @@ def train(
     chosen = [
         *([f"preset={preset}"] if preset else []),
         *([f"device={device}"] if device else []),
-        *(f"detector.alpha={a!r}" for a in [_alpha(alpha, alerts_per_day, rows_per_day)] if a),
+        *(
+            f"detector.alpha={a!r}"
+            for a in [_alpha(alpha, alerts_per_day, rows_per_day)]
+            if a is not None
+        ),
         *(["split.by=time"] if time_column else []),
         *(["split.by=group", f"split.group_column={group_column}"] if group_column else []),
         *(settings or []),

@@ -52,7 +52,7 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigInvalid(f"--set takes key=value, such as `seed=1`, got {setting!r}.")
-        _place(plain, key.split("."), yaml.safe_load(value), setting)
+        _place(plain, key.split("."), _value(value, setting), setting)
     preset = str(plain.get("preset", "default"))
     base = {
         "split": {"test_share": DEFAULT_TEST_SHARE},
@@ -86,13 +86,22 @@ def json_schema() -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{path} is not YAML: {error}") from error
     if plain is None:
         return {}
     if not isinstance(plain, dict):
         raise ConfigInvalid(f"{path} must hold `key: value` lines, found {type(plain).__name__}.")
     return plain
+
+
+def _value(text: str, setting: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigInvalid(
+            f"--set {setting}: the value is not YAML. Quote it, such as key='\"[\"'."
+        ) from error
 
 
 def _place(plain: dict[str, Any], keys: list[str], value: Any, setting: str) -> None:
