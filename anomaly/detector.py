@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,13 @@ from anomaly.data.schema import STRICT, Schema
 from anomaly.errors import BadData
 from anomaly.explain import Attributions, Baseline, attribute
 from anomaly.preprocessing.preprocessor import ColumnWarning, Preprocessor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Rows: TypeAlias = "Records | pd.DataFrame | Float64"
+"""Rows as users have them: records, a DataFrame with the columns of the schema, or an array (N, D)
+of the feature and context columns in the order of the schema."""
 
 
 @config_dataclass(frozen=True, config=STRICT)
@@ -96,17 +103,18 @@ class Detector:
         """The arrays behind the backend."""
         return self.backend.model
 
-    def detect(self, records: Records, alpha: float | None = None) -> Verdicts:
+    def detect(self, rows: Rows, alpha: float | None = None) -> Verdicts:
         """Score rows and decide.
 
         Args:
-            records: At least the feature and context columns.
+            rows: At least the feature and context columns.
             alpha: Another false-alarm rate, for this call only.
 
         Raises:
             SchemaMismatch: a column is missing, or empty although it must not be.
             AlphaNotSupported: the calibration rows cannot support that alpha.
         """
+        records = self.records(rows)
         scores = self.backend.score_features(self.features(records)).scores
         p_values = self.calibration.p_values(scores)
         return Verdicts(
@@ -117,12 +125,13 @@ class Detector:
             self.preprocessor.warnings(records),
         )
 
-    def anomaly_score(self, records: Records) -> Float64:
+    def anomaly_score(self, rows: Rows) -> Float64:
         """(N,) float64, higher is more anomalous."""
-        return self.backend.score_features(self.features(records)).scores
+        return self.backend.score_features(self.features(self.records(rows))).scores
 
-    def explain(self, records: Records) -> Attributions:
+    def explain(self, rows: Rows) -> Attributions:
         """Which columns make each row's score what it is."""
+        records = self.records(rows)
         features = self.features(records)
         terms = self.backend.score_features(features)
         observed = {column.name: records.columns[column.name] for column in self.schema.features}
@@ -134,17 +143,17 @@ class Detector:
             observed,
         )
 
-    def reconstruct(self, records: Records) -> dict[str, Values]:
+    def reconstruct(self, rows: Rows) -> dict[str, Values]:
         """What the model expects in each column, from the posterior mean, in the records' units.
 
         Numbers as numbers, booleans as the probability of true, categories as the likeliest name;
         cyclic parts of dates have no entry.
         """
-        return self._reconstruct(self.features(records))
+        return self._reconstruct(self.features(self.records(rows)))
 
-    def encode(self, records: Records) -> Float64:
+    def encode(self, rows: Rows) -> Float64:
         """Posterior means, (N, L)."""
-        return self.backend.encode(self.features(records))[0]
+        return self.backend.encode(self.features(self.records(rows)))[0]
 
     def sample(self, n: int, seed: int = 0) -> dict[str, Values]:
         """n rows that the model holds for normal: decoded draws from the prior.
@@ -161,7 +170,7 @@ class Detector:
         z = np.random.default_rng(seed).standard_normal((n, self.model.vae.sizes.latent))
         return self._decode(z, np.zeros((n, 0), np.float32))
 
-    def interpolate(self, start: Records, end: Records, steps: int = 8) -> dict[str, Values]:
+    def interpolate(self, start: Rows, end: Rows, steps: int = 8) -> dict[str, Values]:
         """Decoded rows on the line between the latents of two rows, both ends included.
 
         Context is that of the first row.
@@ -169,6 +178,7 @@ class Detector:
         Raises:
             BadData: not exactly one row each.
         """
+        start, end = self.records(start), self.records(end)
         if len(start) != 1 or len(end) != 1:
             raise BadData(
                 f"interpolation runs between two single rows, got {len(start)} and {len(end)} rows",
@@ -179,6 +189,21 @@ class Detector:
         along = np.linspace(0.0, 1.0, steps)[:, None]
         context = np.repeat(features.context, steps, axis=0)
         return self._decode((1 - along) * first + along * last, context)
+
+    def records(self, rows: Rows) -> Records:
+        """Rows in any of their forms as records.
+
+        Raises:
+            SchemaMismatch: a frame or an array does not fit the schema.
+        """
+        if isinstance(rows, Records):
+            return rows
+        # pandas and Arrow are imported by those who use frames or arrays, not by the service.
+        from anomaly.data.frames import records_from_array, records_from_frame
+
+        if isinstance(rows, np.ndarray):
+            return records_from_array(rows, self.schema)
+        return records_from_frame(rows, self.schema)
 
     def features(self, records: Records) -> Features:
         """Check the records against the schema and preprocess them.

@@ -10,6 +10,9 @@ import numpy as np
 from anomaly.arrays import Float64, Values
 from anomaly.scores import ScoreTerms
 
+SMALLEST_SHARE = 0.01
+"""A column with less of the excess than this is no reason."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -69,7 +72,7 @@ class Attributions:
     observed: dict[str, Values]
 
     def top(self, row: int, k: int = 3) -> list[Reason]:
-        """The k columns with the largest share of that row, largest first; shares above 0 only."""
+        """The k columns with the largest share of that row, largest first; no share below 1 %."""
         order = np.argsort(-self.share[row], kind="stable")[:k]
         return [
             Reason(
@@ -79,7 +82,7 @@ class Attributions:
                 _plain(self.observed.get(name), row),
             )
             for j in order
-            if self.share[row, j] > 0
+            if self.share[row, j] >= SMALLEST_SHARE
         ]
 
 
