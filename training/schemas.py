@@ -40,7 +40,7 @@ def training_schema(
     """
     parts = dict(map(parse_cycles, cycles))
     if schema is not None:
-        found = Schema.from_yaml(schema.read_text(encoding="utf-8"))
+        found = read_schema(schema)
     else:
         found, proposals = infer_schema(read_sample(data, options))
         decided = {*ids, *context, *drop, *parts, time, group, label}
@@ -52,6 +52,18 @@ def training_schema(
     return with_roles(
         found, ids=ids, time=time, label=label, context=context, drop=drop, cycles=parts
     )
+
+
+def read_schema(path: Path) -> Schema:
+    """The schema in a YAML file.
+
+    Raises:
+        ConfigInvalid: it does not hold together; names the file.
+    """
+    try:
+        return Schema.from_yaml(path.read_text(encoding="utf-8"))
+    except (ConfigInvalid, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path}: {error}") from error
 
 
 def parse_cycles(text: str) -> tuple[str, tuple[Cycle, ...]]:

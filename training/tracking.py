@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 from mlflow.data.meta_dataset import MetaDataset
 
-from anomaly.artifact.mlflow_flavor import connect
+from anomaly.artifact.mlflow_flavor import connect, registry_errors
 from anomaly.data.schema import Schema
 from anomaly.fitting import Progress
 
@@ -77,10 +77,16 @@ class _NamedData(MetaDataset):
 
 @contextmanager
 def tracked_run(experiment: str, run_name: str) -> Iterator[Tracker]:
-    """An MLflow run of the experiment; it is marked as failed if the block raises."""
+    """An MLflow run of the experiment; it is marked as failed if the block raises.
+
+    Raises:
+        DependencyDown: the tracking server does not answer.
+    """
     connect()
-    mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=run_name):
+    with registry_errors(f"experiment {experiment}"):
+        mlflow.set_experiment(experiment)
+        run = mlflow.start_run(run_name=run_name)
+    with run:
         yield Tracker()
 
 

@@ -131,10 +131,20 @@ def signature_of(detector: Detector) -> ModelSignature:
 
 
 def connect() -> mlflow.MlflowClient:
-    """A client of the registry that MLFLOW_TRACKING_URI names, or of the default one."""
+    """A client of the registry that MLFLOW_TRACKING_URI names, or of the default one.
+
+    Raises:
+        ConfigInvalid: MLflow knows no registry of that kind.
+    """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(DEFAULT_REGISTRY)
-    return mlflow.MlflowClient()
+    try:
+        return mlflow.MlflowClient()
+    except MlflowException as error:
+        raise ConfigInvalid(
+            f"MLflow cannot use the registry at {mlflow.get_tracking_uri()!r}: {error.message} Set "
+            f"MLFLOW_TRACKING_URI to an address such as http://host:5000 or {DEFAULT_REGISTRY}."
+        ) from error
 
 
 def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
@@ -167,7 +177,7 @@ def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
             input_example=example,
         )
     client = connect()
-    with _registry_errors(name):
+    with registry_errors(name):
         if not _is_registered(client, name):
             client.create_registered_model(name)
         registered = client.create_model_version(
@@ -198,7 +208,7 @@ def promote(name: str, version: str, alias: str = CHAMPION) -> str | None:
         DependencyDown: the registry does not answer.
     """
     client = connect()
-    with _registry_errors(f"{name} version {version}"):
+    with registry_errors(f"{name} version {version}"):
         client.get_model_version(name, version)
         before = client.get_registered_model(name).aliases.get(alias)
         client.set_registered_model_alias(name, alias, version)
@@ -218,7 +228,7 @@ def fetch(uri: str, destination: Path) -> Fetched:
     found = find(uri)
     name = found.name
     alias = uri.partition("@")[2] or None
-    with _registry_errors(uri):
+    with registry_errors(uri):
         folder = Path(
             mlflow.artifacts.download_artifacts(
                 artifact_uri=f"models:/{name}/{found.version}", dst_path=str(destination)
@@ -246,7 +256,7 @@ def find(uri: str) -> ModelVersion:
         )
     client = connect()
     _refuse_missing_file(uri)
-    with _registry_errors(uri):
+    with registry_errors(uri):
         if parts["alias"]:
             return client.get_model_version_by_alias(parts["name"], parts["alias"])
         return client.get_model_version(parts["name"], parts["version"])
@@ -260,13 +270,13 @@ def registry() -> tuple[str, list[str]]:
     """
     client = connect()
     _refuse_missing_file("all models")
-    with _registry_errors("all models"):
+    with registry_errors("all models"):
         names = [model.name for model in client.search_registered_models()]
     return mlflow.get_registry_uri(), names
 
 
 @contextmanager
-def _registry_errors(what: str) -> Iterator[None]:
+def registry_errors(what: str) -> Iterator[None]:
     """MLflow's errors as ours."""
     try:
         yield

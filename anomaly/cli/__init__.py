@@ -84,8 +84,9 @@ def run(arguments: list[str]) -> int:
     except TyperException as error:
         if not error.format_message():  # help was asked for by giving no argument
             return USAGE
-        command = next((word for word in arguments if not word.startswith("-")), "")
-        message = f"{error.format_message()} See `{f'anomaly {command}'.strip()} --help`."
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "anomaly"
+        message = f"{error.format_message()} See `{command} --help`."
         return _fail("usage", message, USAGE, as_json)
     except BrokenPipeError:
         return CANNOT_WRITE

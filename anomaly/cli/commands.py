@@ -27,6 +27,7 @@ def schema(
     """Propose a schema for a file: kinds and roles of its columns, to be edited."""
     from anomaly.data.infer import infer_schema
     from anomaly.data.readers import read_sample
+    from anomaly.errors import CannotWrite
 
     sample = read_sample(data, options.read_options(delimiter, encoding, newlines_in_values))
     found, proposals = infer_schema(sample)
@@ -35,7 +36,10 @@ def schema(
     if output is None:
         print(found.to_yaml(), end="")
         return
-    output.write_text(found.to_yaml(), encoding="utf-8")
+    try:
+        output.write_text(found.to_yaml(), encoding="utf-8")
+    except OSError as error:
+        raise CannotWrite(f"cannot write {output}: {error.strerror}. Check the path.") from error
     say(f"wrote {output}: edit it, then `anomaly train {data} --name NAME --schema {output}`")
 
 
