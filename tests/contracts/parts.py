@@ -1,0 +1,113 @@
+"""Every member of every union, and small models made of them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from anomaly.arrays import Features, Parameters
+from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood, Variance
+from anomaly.models.networks import DenseNetworks
+from anomaly.models.objective import Batch
+from anomaly.models.ops import NumpyOps, Ops
+from anomaly.models.posterior import GaussianPosterior, PointPosterior, Posterior
+from anomaly.models.torch_ops import TorchOps
+from anomaly.models.vae import VAE, VAEConfig, assemble_vae
+from anomaly.scores import (
+    NegativeELBO,
+    NegativeIWBound,
+    ReconstructionError,
+    Score,
+    SquaredError,
+)
+
+Array: TypeAlias = npt.NDArray[Any]
+
+NUMPY = NumpyOps()
+TORCH = TorchOps(torch.device("cpu"), for_scoring=True)
+TRAINING = TorchOps(torch.device("cpu"), for_scoring=False)
+EVERY_OPS: dict[str, Ops] = {"numpy": NUMPY, "torch": TORCH, "training": TRAINING}
+
+EVERY_SCORE: dict[str, Score] = {
+    "squared_error": SquaredError(),
+    "reconstruction": ReconstructionError(draws=6),
+    "reconstruction_of_the_mean": ReconstructionError(draws=0),
+    "negative_elbo": NegativeELBO(draws=6),
+    "negative_elbo_of_the_mean": NegativeELBO(draws=0),
+    "negative_iw_bound": NegativeIWBound(draws=6),
+}
+
+EVERY_POSTERIOR: dict[str, Posterior] = {"gaussian": GaussianPosterior(), "point": PointPosterior()}
+
+UNIT = LikelihoodConfig(variance=Variance.UNIT)
+EVERY_LIKELIHOOD: dict[str, ProductLikelihood] = {
+    "numbers": ProductLikelihood(LikelihoodConfig(), 3),
+    "numbers_of_unit_variance": ProductLikelihood(UNIT, 3),
+    "booleans": ProductLikelihood(LikelihoodConfig(), 0, 2),
+    "categories": ProductLikelihood(LikelihoodConfig(), 0, 0, (3, 4)),
+    "mixed": ProductLikelihood(LikelihoodConfig(), 2, 1, (3, 2)),
+}
+
+
+def small_model(
+    likelihood: ProductLikelihood,
+    posterior: Posterior | None = None,
+    *,
+    hidden: tuple[int, ...] = (5,),
+    latent: int = 3,
+    inputs: int = 4,
+    context: int = 2,
+    seed: int = 0,
+) -> tuple[VAE, Parameters]:
+    """A model with random parameters, biases included, as a fitted one has."""
+    config = VAEConfig(
+        networks=DenseNetworks(hidden=hidden),
+        posterior=posterior or GaussianPosterior(),
+        latent=latent,
+    )
+    vae = assemble_vae(config, inputs, context, likelihood)
+    rng = np.random.default_rng(seed)
+    parameters = {
+        name: (value + rng.normal(0.0, 0.3, value.shape)).astype(np.float32)
+        for name, value in vae.initial(rng).items()
+    }
+    return vae, parameters
+
+
+def random_features(vae: VAE, rows: int, *, missing: float = 0.0, seed: int = 0) -> Features:
+    """Rows that fit the model, some entries missing."""
+    rng = np.random.default_rng(seed)
+    likelihood = vae.likelihood
+    targets = np.concatenate(
+        [
+            rng.normal(size=(rows, likelihood.gaussian)),
+            rng.integers(0, 2, (rows, likelihood.bernoulli)).astype(np.float64),
+            *(rng.integers(0, c, (rows, 1)).astype(np.float64) for c in likelihood.classes),
+        ],
+        axis=1,
+    )
+    observed = rng.random(targets.shape) >= missing
+    return Features(
+        inputs=rng.normal(size=(rows, vae.sizes.inputs)).astype(np.float32),
+        targets=np.where(observed, targets, 0.0),
+        observed=observed,
+        context=rng.normal(size=(rows, vae.sizes.context)).astype(np.float32),
+    )
+
+
+def batch_of(features: Features, ops: Ops = NUMPY) -> Batch:
+    """The rows in the arrays of one library."""
+    return Batch(
+        ops.array(features.inputs),
+        ops.array(features.targets),
+        ops.array(features.observed),
+        ops.array(features.context),
+    )
+
+
+def on(ops: Ops, parameters: Parameters) -> Parameters:
+    """The parameters in the arrays of one library."""
+    return {name: ops.array(value) for name, value in parameters.items()}
