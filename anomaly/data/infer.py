@@ -105,10 +105,10 @@ def guess(name: str, array: pa.Array) -> tuple[Column, str]:
         return ignored(name, "is empty")
     if pa.types.is_boolean(values.type) or (from_csv and is_true_or_false(values)):
         return modelled(name, Kind.BOOLEAN)
+    if not (is_text(values.type) or is_moment(values.type)) or (from_csv and is_numeric(values)):
+        return a_number(name, values)
     if is_moment(values.type) or (from_csv and is_dates(values)):
         return a_date(name)
-    if not is_text(values.type) or (from_csv and is_numeric(values)):
-        return a_number(name, values)
     return a_text(name, values, from_csv)
 
 

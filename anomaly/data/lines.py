@@ -18,6 +18,12 @@ from anomaly.arrays import Int64
 from anomaly.data.options import ReadOptions
 from anomaly.errors import BadData
 
+FEWEST_LINES = 100
+"""A block is this long at least, ..."""
+
+LONGEST_BLOCK = 16
+"""... or this many times `block_bytes`."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -42,15 +48,16 @@ def blocks(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[Block]:
     line = 1
     rest = b""
     for chunk in chunks:
-        text = rest + chunk
-        end = end_of_rows(text, options)
-        if end:
-            block = block_of(text[:end], line)
+        rest += chunk
+        block = block_of(rest[: end_of_rows(rest, options)], line)
+        unfinished = rest[len(block.text) :]
+        if len(unfinished) > options.max_row_bytes:
+            raise too_long(unfinished, line + block.n_lines, options)
+        # Parsing costs so much a block and column: a wide table gets longer blocks.
+        is_long = len(rest) >= LONGEST_BLOCK * options.block_bytes
+        if block.n_lines >= FEWEST_LINES or (block.n_lines and is_long):
             yield block
-            line += block.n_lines
-        rest = text[end:]
-        if len(rest) > options.max_row_bytes:
-            raise too_long(rest, line, options)
+            line, rest = line + block.n_lines, unfinished
     yield block_of(rest, line)
 
 

@@ -102,7 +102,7 @@ def checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
         text = chunk if nul < 0 else chunk[:nul]
         # Plain ASCII between whole characters needs no decoding: it is most of most tables.
         if not (text.isascii() and not decoder.getstate()[0]):
-            decode(decoder, text, offset + len(text), "utf-8")
+            decode(decoder, text, offset + len(text), "utf-8", final=nul >= 0)
         if nul >= 0:
             raise BadData(
                 f"byte {offset + nul} is NUL, which no text has. If the file is UTF-16, say "
