@@ -2,7 +2,7 @@
 
 Every column is read as text and converted afterwards (`anomaly.data.convert`), so that each
 refusal knows its line, its column and its reason, and one bad row need not cost the others.
-That costs 1.6 to 1.8 of the time of typed parsing (0.67 s for 200,000 x 32 numbers of 17 digits).
+That costs 1.6 to 2.2 of the time of typed parsing (0.7 to 0.9 s for 200,000 x 32 long numbers).
 
 pyarrow does the parsing; whether its rows are the rows of the file is checked here, block by
 block, by counting: it drops blank lines without a word, joins lines that a stray quote connects,
