@@ -1,0 +1,1 @@
+"""Long runs behind `make bench`: what they measured stands in RESULTS.md."""
