@@ -6,6 +6,7 @@ target, categories one categorical target, and each cyclic part of a date two Ga
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,25 @@ stay finite for every float64, and a value that is farther out still scores high
 RANGE_MARGIN = 3.0
 """The encoder's inputs saturate this many standard deviations outside the range of the fit rows.
 Outside, the reconstruction no longer moves, so the score grows with the distance."""
+
+RELATIVE_ROUNDING = 1e-9
+"""A constant that differs by this share of itself or less has not changed."""
+
+LARGEST = 1e308
+"""Where a result would overflow, it stays here."""
+
+
+def power_of_two(size: float) -> float:
+    """The smallest power of two above a positive number, as far as float64 has one."""
+    return math.ldexp(1.0, min(math.frexp(size)[1], 1023))
+
+
+def in_scales(values: Values, origin: Float64 | float, scale: float) -> Float64:
+    """(value - origin) / scale, finite for every finite float64; NaN stays NaN."""
+    with np.errstate(over="ignore"):
+        # Halved, because the difference of two float64 can exceed the largest one.
+        quotient: Float64 = np.clip((values / 2 - origin / 2) / (scale / 2), -LARGEST, LARGEST)
+    return quotient
 
 
 @dataclass(frozen=True)
@@ -41,11 +61,14 @@ class NumericEncoding:
     quantiles: Float64
     normal_scores: Float64
 
+    @property
+    def unit(self) -> float:
+        """A power of two near the largest of the fit rows: in it, no difference overflows."""
+        return power_of_two(max(-self.low, self.high))
+
     def standardised(self, values: Values) -> Float64:
         """(value - center) / scale, finite for every finite float64; NaN stays NaN."""
-        with np.errstate(over="ignore"):
-            z: Float64 = np.clip((values - self.center) / self.scale, -1e308, 1e308)
-        return z
+        return in_scales(values, self.center, self.scale)
 
     def compressed(self, z: Float64) -> Float64:
         """The same, logarithmic beyond `LINEAR_RANGE`; strictly increasing."""
@@ -58,10 +81,10 @@ class NumericEncoding:
     def ranked(self, values: Values) -> Float64:
         """Normal score of the value's rank, continued linearly outside the fit rows' range."""
         inside = np.clip(values, self.low, self.high)
-        scores: Float64 = np.interp(inside, self.quantiles, self.normal_scores)
-        with np.errstate(over="ignore"):
-            continued: Float64 = np.clip(scores + (values - inside) / self.scale, -1e308, 1e308)
-        return continued
+        scores: Float64 = np.interp(
+            inside / self.unit, self.quantiles / self.unit, self.normal_scores
+        )
+        return scores + in_scales(values, inside, self.scale)
 
     def saturated(self, values: Values) -> Float64:
         """The value, kept within the range that the encoder sees."""
@@ -74,8 +97,10 @@ class NumericEncoding:
         return (values < self.low - margin) | (values > self.high + margin)
 
     def restore(self, targets: Float64) -> Float64:
-        """Values whose standardised form is `targets`, within the linear range."""
-        return self.center + self.scale * targets
+        """Values whose standardised form is `targets`, within the linear range; finite."""
+        with np.errstate(over="ignore"):
+            values: Float64 = np.clip(self.center + self.scale * targets, -LARGEST, LARGEST)
+        return values
 
 
 @dataclass(frozen=True)
@@ -148,7 +173,7 @@ class ConstantColumn:
     value: str | float | None
 
     def changed(self, values: Values) -> Bool:
-        """(N,) True where the value is present and another one."""
+        """(N,) True where the value is present and another one, by more than rounding."""
         if isinstance(self.value, str):
             return np.array([v is not None and v != self.value for v in values], dtype=bool)
         if values.dtype == object:
@@ -156,7 +181,10 @@ class ConstantColumn:
         if np.issubdtype(values.dtype, np.datetime64):
             return ~np.isnat(values)
         present = ~np.isnan(values)
-        return present if self.value is None else present & (values != self.value)
+        if self.value is None:
+            return present
+        near = RELATIVE_ROUNDING * abs(self.value)
+        return present & ((values < self.value - near) | (values > self.value + near))
 
 
 Encoding = NumericEncoding | BooleanEncoding | CategoricalEncoding | CyclicEncoding

@@ -11,12 +11,14 @@ from anomaly.data.records import Records, missing
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.errors import SchemaMismatch
 from anomaly.preprocessing.encodings import (
+    LARGEST,
     BooleanEncoding,
     CategoricalEncoding,
     ConstantColumn,
     CyclicEncoding,
     Encoding,
     NumericEncoding,
+    power_of_two,
 )
 from anomaly.preprocessing.preprocessor import (
     MOST_RANKED_COLUMNS,
@@ -31,6 +33,12 @@ MOST_QUANTILES = 257
 
 RELATIVE_SPREAD = 1e-12
 """A standard deviation below this share of the largest value is rounding, not variation."""
+
+VANISHING = 1e-250
+"""Numbers below this share of the largest one count as 0."""
+
+SMALLEST_SCALE = 1e-300
+"""A standard deviation below this would make quotients overflow."""
 
 
 class PreprocessingWarning(UserWarning):
@@ -129,20 +137,22 @@ def fit_numeric(name: str, values: Float64) -> NumericEncoding:
     from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
     # Numbers near the limit of float64 overflow when they are squared or summed, so the moments
-    # are taken in units of the largest one: a power of two, which changes no digit.
-    unit = 2.0 ** np.ceil(np.log2(np.abs(values).max()))
-    unit = unit if np.isfinite(unit) else 2.0**1023
-    scaler = StandardScaler().fit((values / unit)[:, None])
+    # are taken in units of the largest one: a power of two, which changes no digit. What is
+    # vanishing beside it is 0, for slopes between such neighbours overflow.
+    unit = power_of_two(float(np.abs(values).max()))
+    in_units = (values / unit)[:, None]
+    in_units[np.abs(in_units) < VANISHING] = 0.0
+    scaler = StandardScaler().fit(in_units)
     n_quantiles = min(MOST_QUANTILES, len(values))
-    ranks = QuantileTransformer(n_quantiles=n_quantiles, subsample=None).fit(values[:, None])
-    quantiles = ranks.quantiles_[:, 0]
+    ranks = QuantileTransformer(n_quantiles=n_quantiles, subsample=None).fit(in_units)
+    quantiles = ranks.quantiles_[:, 0] * unit
     # The outermost ranks are half a row from the end, not infinitely far out.
     edge = 0.5 / len(values)
     normal_scores = norm.ppf(np.clip(ranks.references_, edge, 1 - edge))
     return NumericEncoding(
         name=name,
         center=float(scaler.mean_[0]) * unit,
-        scale=float(scaler.scale_[0]) * unit,
+        scale=min(max(float(scaler.scale_[0]) * unit, SMALLEST_SCALE), LARGEST),
         low=float(values.min()),
         high=float(values.max()),
         quantiles=quantiles,

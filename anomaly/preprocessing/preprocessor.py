@@ -13,6 +13,7 @@ from anomaly.arrays import Bool, Features, Float32, Float64, Int64, Objects, Tar
 from anomaly.data.records import Records, missing
 from anomaly.data.schema import STRICT, Schema
 from anomaly.preprocessing.encodings import (
+    LARGEST,
     BooleanEncoding,
     CategoricalEncoding,
     ConstantColumn,
@@ -259,8 +260,12 @@ class Preprocessor:
             case NumericTarget.RANK_NORMAL:
                 distinct, first = np.unique(encoding.normal_scores, return_index=True)
                 inside = np.clip(targets, distinct[0], distinct[-1])
-                values: Float64 = np.interp(inside, distinct, encoding.quantiles[first])
-                return values + (targets - inside) * encoding.scale
+                quantiles = encoding.quantiles[first] / encoding.unit
+                with np.errstate(over="ignore"):
+                    beyond = (targets - inside) * encoding.scale
+                    values = np.interp(inside, distinct, quantiles) * encoding.unit + beyond
+                restored: Float64 = np.clip(values, -LARGEST, LARGEST)
+                return restored
 
 
 def _remarks(encoding: Encoding, records: Records) -> list[ColumnWarning]:
