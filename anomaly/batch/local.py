@@ -120,8 +120,12 @@ def _output_table(
         "score": pa.array(verdicts.scores),
         "p_value": pa.array(verdicts.p_values),
         "is_anomaly": pa.array(verdicts.is_anomaly),
-        "top_features": pa.array(top_features(detector, chunk.records, verdicts, top_k)),
-        "warnings": pa.array(warning_texts(verdicts)),
+        # Of text by name: a chunk without any flagged row would have columns of no type at all,
+        # and a Parquet file has one type from its first chunk to its last.
+        "top_features": pa.array(
+            top_features(detector, chunk.records, verdicts, top_k), pa.string()
+        ),
+        "warnings": pa.array(warning_texts(verdicts), pa.string()),
     }
     for name, values in added.items():
         front = front.append_column(name, values)
