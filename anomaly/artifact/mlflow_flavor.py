@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, TensorSpec
 from mlflow.types import Schema as MlflowSchema
+from sqlalchemy.exc import SQLAlchemyError
 
 from anomaly.artifact.card import card_text
 from anomaly.artifact.directory import load_directory, save
@@ -135,6 +136,7 @@ def connect() -> mlflow.MlflowClient:
 
     Raises:
         ConfigInvalid: MLflow knows no registry of that kind.
+        DependencyDown: its database cannot be opened.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(DEFAULT_REGISTRY)
@@ -144,6 +146,12 @@ def connect() -> mlflow.MlflowClient:
         raise ConfigInvalid(
             f"MLflow cannot use the registry at {mlflow.get_tracking_uri()!r}: {error.message} Set "
             f"MLFLOW_TRACKING_URI to an address such as http://host:5000 or {DEFAULT_REGISTRY}."
+        ) from error
+    except SQLAlchemyError as error:
+        raise DependencyDown(
+            f"the database of the registry at {mlflow.get_tracking_uri()!r} cannot be opened "
+            f"({type(error).__name__}). Check MLFLOW_TRACKING_URI, that the database runs, and "
+            "that its folder may be written to."
         ) from error
 
 
