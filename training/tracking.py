@@ -82,7 +82,7 @@ def tracked_run(experiment: str, run_name: str) -> Iterator[Tracker]:
     Raises:
         DependencyDown: the tracking server does not answer.
     """
-    connect()
+    connect(create=True)
     with registry_errors(f"experiment {experiment}"):
         mlflow.set_experiment(experiment)
         run = mlflow.start_run(run_name=run_name)

@@ -131,15 +131,21 @@ def signature_of(detector: Detector) -> ModelSignature:
     return ModelSignature(MlflowSchema(inputs), MlflowSchema(outputs), ParamSchema(params))
 
 
-def connect() -> mlflow.MlflowClient:
+def connect(*, create: bool = False) -> mlflow.MlflowClient:
     """A client of the registry that MLFLOW_TRACKING_URI names, or of the default one.
 
+    Args:
+        create: Whether a registry that is a file may be made; looking something up must not.
+
     Raises:
+        ModelNotFound: the registry is a file that does not exist.
         ConfigInvalid: MLflow knows no registry of that kind.
         DependencyDown: its database cannot be opened.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(DEFAULT_REGISTRY)
+    if not create:
+        _refuse_missing_file(mlflow.get_registry_uri())
     try:
         return mlflow.MlflowClient()
     except MlflowException as error:
@@ -184,7 +190,7 @@ def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
             signature=signature_of(detector),
             input_example=example,
         )
-    client = connect()
+    client = connect(create=True)
     with registry_errors(name):
         if not _is_registered(client, name):
             client.create_registered_model(name)
@@ -263,7 +269,6 @@ def find(uri: str) -> ModelVersion:
             "`models:/pumps@champion`, or `models:/NAME/VERSION`."
         )
     client = connect()
-    _refuse_missing_file(uri)
     with registry_errors(uri):
         if parts["alias"]:
             return client.get_model_version_by_alias(parts["name"], parts["alias"])
@@ -277,7 +282,6 @@ def registry() -> tuple[str, list[str]]:
         DependencyDown: the registry does not answer.
     """
     client = connect()
-    _refuse_missing_file("all models")
     with registry_errors("all models"):
         names = [model.name for model in client.search_registered_models()]
     return mlflow.get_registry_uri(), names
@@ -306,13 +310,11 @@ def registry_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-def _refuse_missing_file(uri: str) -> None:
-    """Looking something up must not create an empty database."""
-    where = mlflow.get_registry_uri()
-    path = Path(where.removeprefix("sqlite:///"))
-    if where.startswith("sqlite:///") and not path.exists():
+def _refuse_missing_file(registry_uri: str) -> None:
+    path = Path(registry_uri.removeprefix("sqlite:///"))
+    if registry_uri.startswith("sqlite:///") and not path.exists():
         raise ModelNotFound(
-            f"{uri}: there is no registry at {path.absolute()}. Run in the folder where the model "
+            f"there is no registry at {path.absolute()}. Run in the folder where the model "
             "was trained, or set MLFLOW_TRACKING_URI."
         )
 
