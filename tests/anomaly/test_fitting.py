@@ -252,6 +252,14 @@ def test_context_is_used() -> None:
     assert losses[0] < losses[1] - 1.0
 
 
+def test_weight_decay_shrinks_the_weights() -> None:
+    sizes = [
+        sum(float((value**2).sum()) for value in fitted.parameters.values())
+        for fitted in (run(replace(QUICK, weight_decay=decay)) for decay in (0.0, 1.0))
+    ]
+    assert sizes[1] < 0.8 * sizes[0]
+
+
 class TestLearningRate:
     def test_it_rises_linearly_then_falls_as_a_half_cosine(self) -> None:
         rates = [schedule(step, 100, 10) for step in range(100)]
