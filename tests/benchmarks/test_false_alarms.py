@@ -13,6 +13,7 @@ from benchmarks.false_alarms import (
     tied_share,
     verdict,
     with_few_joined,
+    worst_of_presets,
 )
 from benchmarks.labelled import correlated
 from benchmarks.record import Results
@@ -66,3 +67,10 @@ def test_rare_counts_are_joined_with_the_largest_that_is_not_rare() -> None:
     entries = np.repeat([0, 1, 2, 3], [500, 300, 90, 20])
 
     assert np.unique(with_few_joined(entries), return_counts=True)[1].tolist() == [500, 300, 110]
+
+
+def test_the_summary_shows_the_preset_nearest_to_its_bound() -> None:
+    shared = {"table": "t", "calibration_rows": 99, "alpha": 0.05, "bound": 0.054}
+    records = [{**shared, "preset": p, "mean": m} for p, m in (("a", 0.049), ("b", 0.053))]
+
+    assert worst_of_presets(records) == [{**records[1], "presets": 2}]
