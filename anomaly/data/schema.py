@@ -166,7 +166,8 @@ class Schema:
         """
         refuse_repeated(found)
         wanted = self.required if required is None else tuple(required)
-        missing = [column.name for column in wanted if column.name not in set(found)]
+        there = set(found)
+        missing = [column.name for column in wanted if column.name not in there]
         if missing:
             raise SchemaMismatch(
                 f"missing columns: {', '.join(map(repr, missing))} (found "

@@ -6,7 +6,6 @@ target, categories one categorical target, and each cyclic part of a date two Ga
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,37 +13,15 @@ import numpy as np
 from anomaly.arrays import Bool, Float64, Int64, Values
 from anomaly.data.schema import Cycle
 
-LINEAR_RANGE = 1e3
-"""Targets grow linearly up to here, in standard deviations, and logarithmically beyond: squares
-stay finite for every float64, and a value that is farther out still scores higher."""
-
-RANGE_MARGIN = 3.0
-"""The encoder's inputs saturate this many standard deviations outside the range of the fit rows.
-Outside, the reconstruction no longer moves, so the score grows with the distance."""
-
 RELATIVE_ROUNDING = 1e-9
 """A constant that differs by this share of itself or less has not changed."""
-
-LARGEST = 1e308
-"""Where a result would overflow, it stays here."""
-
-
-def power_of_two(size: float) -> float:
-    """The smallest power of two above a positive number, as far as float64 has one."""
-    return math.ldexp(1.0, min(math.frexp(size)[1], 1023))
-
-
-def in_scales(values: Values, origin: Float64 | float, scale: float) -> Float64:
-    """(value - origin) / scale, finite for every finite float64; NaN stays NaN."""
-    with np.errstate(over="ignore"):
-        # Halved, because the difference of two float64 can exceed the largest one.
-        quotient: Float64 = np.clip((values / 2 - origin / 2) / (scale / 2), -LARGEST, LARGEST)
-    return quotient
 
 
 @dataclass(frozen=True)
 class NumericEncoding:
     """A number: standardised, and beside it mapped to normal scores by its rank.
+
+    Only the constants; `anomaly.preprocessing.numbers` applies those of many columns at once.
 
     Attributes:
         center, scale: Of the fit rows; scale > 0.
@@ -60,47 +37,6 @@ class NumericEncoding:
     high: float
     quantiles: Float64
     normal_scores: Float64
-
-    @property
-    def unit(self) -> float:
-        """A power of two near the largest of the fit rows: in it, no difference overflows."""
-        return power_of_two(max(-self.low, self.high))
-
-    def standardised(self, values: Values) -> Float64:
-        """(value - center) / scale, finite for every finite float64; NaN stays NaN."""
-        return in_scales(values, self.center, self.scale)
-
-    def compressed(self, z: Float64) -> Float64:
-        """The same, logarithmic beyond `LINEAR_RANGE`; strictly increasing."""
-        excess = np.maximum(np.abs(z) - LINEAR_RANGE, 0.0)
-        compressed: Float64 = np.where(
-            excess > 0, np.sign(z) * (LINEAR_RANGE + np.log1p(excess)), z
-        )
-        return compressed
-
-    def ranked(self, values: Values) -> Float64:
-        """Normal score of the value's rank, continued linearly outside the fit rows' range."""
-        inside = np.clip(values, self.low, self.high)
-        scores: Float64 = np.interp(
-            inside / self.unit, self.quantiles / self.unit, self.normal_scores
-        )
-        return scores + in_scales(values, inside, self.scale)
-
-    def saturated(self, values: Values) -> Float64:
-        """The value, kept within the range that the encoder sees."""
-        margin = RANGE_MARGIN * self.scale
-        return np.clip(values, self.low - margin, self.high + margin)
-
-    def out_of_range(self, values: Values) -> Bool:
-        """(N,) True where the encoder's inputs saturate."""
-        margin = RANGE_MARGIN * self.scale
-        return (values < self.low - margin) | (values > self.high + margin)
-
-    def restore(self, targets: Float64) -> Float64:
-        """Values whose standardised form is `targets`, within the linear range; finite."""
-        with np.errstate(over="ignore"):
-            values: Float64 = np.clip(self.center + self.scale * targets, -LARGEST, LARGEST)
-        return values
 
 
 @dataclass(frozen=True)

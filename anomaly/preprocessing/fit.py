@@ -11,15 +11,14 @@ from anomaly.data.records import Records, missing
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.errors import SchemaMismatch
 from anomaly.preprocessing.encodings import (
-    LARGEST,
     BooleanEncoding,
     CategoricalEncoding,
     ConstantColumn,
     CyclicEncoding,
     Encoding,
     NumericEncoding,
-    power_of_two,
 )
+from anomaly.preprocessing.numbers import LARGEST, power_of_two
 from anomaly.preprocessing.preprocessor import (
     MOST_RANKED_COLUMNS,
     NumericInputs,
@@ -81,6 +80,7 @@ def _encoder(
     constants: list[ConstantColumn],
 ) -> TableEncoder:
     numbers: list[Encoding] = []
+    cycles: list[Encoding] = []
     booleans: list[Encoding] = []
     categories: list[Encoding] = []
     with_mask: list[str] = []
@@ -99,13 +99,12 @@ def _encoder(
                 names = tuple(sorted(set(values[present])))
                 categories.append(CategoricalEncoding(column.name, names))
             case Kind.DATETIME:
-                numbers += [CyclicEncoding(column.name, cycle) for cycle in column.cycles]
+                cycles += [CyclicEncoding(column.name, cycle) for cycle in column.cycles]
         if not present.all():
             with_mask.append(column.name)
-    n_numbers = sum(isinstance(number, NumericEncoding) for number in numbers)
     return TableEncoder(
-        encodings=(*numbers, *booleans, *categories),
-        numeric_inputs=config.numeric_inputs or default_numeric_inputs(n_numbers),
+        encodings=(*numbers, *cycles, *booleans, *categories),
+        numeric_inputs=config.numeric_inputs or default_numeric_inputs(len(numbers)),
         numeric_target=config.numeric_target,
         with_mask=tuple(with_mask),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from pydantic.dataclasses import dataclass as config_dataclass
@@ -13,7 +14,6 @@ from anomaly.arrays import Bool, Features, Float32, Float64, Int64, Objects, Tar
 from anomaly.data.records import Records, missing
 from anomaly.data.schema import STRICT, Schema
 from anomaly.preprocessing.encodings import (
-    LARGEST,
     BooleanEncoding,
     CategoricalEncoding,
     ConstantColumn,
@@ -21,6 +21,7 @@ from anomaly.preprocessing.encodings import (
     Encoding,
     NumericEncoding,
 )
+from anomaly.preprocessing.numbers import NumericColumns, compressed
 
 MOST_RANKED_COLUMNS = 256
 """Wider tables are shown to the encoder without the rank-normal copy: it would double the work."""
@@ -73,7 +74,7 @@ class ColumnWarning:
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """The encodings of a set of columns, ordered numbers and cycles, booleans, categories.
+    """The encodings of a set of columns, ordered numbers, cycles, booleans, categories.
 
     Attributes:
         with_mask: The names of columns that were sometimes missing in the fit rows: the encoder
@@ -104,85 +105,109 @@ class TableEncoder:
             for _ in range(2 if isinstance(encoding, CyclicEncoding) else 1)
         )
 
+    @cached_property
+    def numbers(self) -> NumericColumns:
+        """The numeric columns, side by side."""
+        return NumericColumns.of([e for e in self.encodings if isinstance(e, NumericEncoding)])
+
     @property
     def input_targets(self) -> tuple[Int64, Bool]:
         """Which target each input belongs to, (P,), and whether it is a number, (P,)."""
-        owners: list[int] = []
-        numbers: list[bool] = []
-        target = 0
-        for encoding in self.encodings:
+        owners = [*range(len(self.numbers.ranks))] * self._numeric_copies
+        is_number = [True] * len(owners)
+        for encoding, target in self._first_targets():
             match encoding:
-                case NumericEncoding():
-                    width = 2 if self.numeric_inputs is NumericInputs.BOTH else 1
-                    owners += [target] * width
-                    numbers += [True] * width
                 case CyclicEncoding():
                     owners += [target, target + 1]
-                    numbers += [True, True]
-                    target += 1
+                    is_number += [True, True]
                 case BooleanEncoding():
                     owners.append(target)
-                    numbers.append(False)
+                    is_number.append(False)
                 case CategoricalEncoding():
                     owners += [target] * encoding.classes
-                    numbers += [False] * encoding.classes
-            if encoding.name in self.with_mask:
-                owners.append(target)
-                numbers.append(False)
-            target += 1
-        return np.array(owners, dtype=np.int64), np.array(numbers, dtype=bool)
+                    is_number += [False] * encoding.classes
+        masks = [target for encoding, target in self._first_targets() if self._has_mask(encoding)]
+        return (
+            np.array(owners + masks, dtype=np.int64),
+            np.array(is_number + [False] * len(masks), dtype=bool),
+        )
 
     def transform(self, records: Records) -> tuple[Float32, Float64, Bool]:
         """Inputs (N, P), targets (N, D), observed (N, D)."""
-        inputs: list[Float64] = []
-        targets: list[Float64] = []
-        observed: list[Bool] = []
-        for encoding in self.encodings:
-            seen, target, present = self._encode(encoding, records)
-            inputs.append(np.where(present[:, None], seen, 0.0))
-            targets.append(np.where(present[:, None], target, 0.0))
-            observed.append(np.repeat(present[:, None], target.shape[1], axis=1))
-            if encoding.name in self.with_mask:
-                inputs.append(present[:, None].astype(np.float64))
+        values = self.values(records)
+        present = ~np.isnan(values)
+        inputs: list[Float64] = [np.where(present, x, 0.0) for x in self._numeric_inputs(values)]
+        targets: list[Float64] = [np.where(present, self._numeric_targets(values), 0.0)]
+        observed: list[Bool] = [present]
+        for encoding in self.encodings[values.shape[1] :]:
+            seen, target, there = _encode(encoding, records)
+            inputs.append(np.where(there[:, None], seen, 0.0))
+            targets.append(np.where(there[:, None], target, 0.0))
+            observed.append(np.repeat(there[:, None], target.shape[1], axis=1))
+        all_observed = np.concatenate(observed, axis=1)
+        masks = [target for encoding, target in self._first_targets() if self._has_mask(encoding)]
+        inputs.append(all_observed[:, masks].astype(np.float64))
         return (
-            _side_by_side(inputs, len(records)).astype(np.float32),
-            _side_by_side(targets, len(records)),
-            _side_by_side(observed, len(records)).astype(bool),
+            np.concatenate(inputs, axis=1).astype(np.float32),
+            np.concatenate(targets, axis=1),
+            all_observed,
         )
 
-    def _encode(self, encoding: Encoding, records: Records) -> tuple[Float64, Float64, Bool]:
-        """What the encoder sees (N, p), the targets (N, d), and where they are present (N,)."""
-        values = records.columns[encoding.name]
-        match encoding:
-            case NumericEncoding():
-                return self._encode_number(encoding, values.astype(np.float64))
-            case CyclicEncoding():
-                phases = encoding.phases(values)
-                return phases, phases, ~np.isnat(values)
-            case BooleanEncoding():
-                signed = 2.0 * values[:, None] - 1.0
-                return signed, values[:, None], ~np.isnan(values)
-            case CategoricalEncoding():
-                codes = encoding.codes(values)
-                one_hot = (codes[:, None] == np.arange(encoding.classes)).astype(np.float64)
-                return one_hot, codes[:, None].astype(np.float64), codes >= 0
+    def values(self, records: Records) -> Float64:
+        """(N, G) the numeric columns of the records."""
+        matrix = np.empty((len(records), len(self.numbers.ranks)))
+        for column in range(matrix.shape[1]):
+            matrix[:, column] = records.columns[self.encodings[column].name]
+        return matrix
 
-    def _encode_number(
-        self, encoding: NumericEncoding, values: Float64
-    ) -> tuple[Float64, Float64, Bool]:
-        z = encoding.standardised(values)
-        seen_values = encoding.saturated(values)
-        seen: list[Float64] = []
-        if self.numeric_inputs is not NumericInputs.RANK_NORMAL:
-            seen.append(encoding.standardised(seen_values))
-        if self.numeric_inputs is not NumericInputs.STANDARDISED:
-            seen.append(encoding.ranked(seen_values))
+    @property
+    def _numeric_copies(self) -> int:
+        return 2 if self.numeric_inputs is NumericInputs.BOTH else 1
+
+    def _numeric_inputs(self, values: Float64) -> list[Float64]:
+        seen = self.numbers.saturated(values)
+        match self.numeric_inputs:
+            case NumericInputs.STANDARDISED:
+                return [self.numbers.standardised(seen)]
+            case NumericInputs.RANK_NORMAL:
+                return [self.numbers.ranked(seen)]
+            case NumericInputs.BOTH:
+                return [self.numbers.standardised(seen), self.numbers.ranked(seen)]
+
+    def _numeric_targets(self, values: Float64) -> Float64:
         match self.numeric_target:
             case NumericTarget.STANDARDISED:
-                target = encoding.compressed(z)
+                return compressed(self.numbers.standardised(values))
             case NumericTarget.RANK_NORMAL:
-                target = encoding.compressed(encoding.ranked(values))
-        return np.stack(seen, axis=1), target[:, None], ~np.isnan(values)
+                return compressed(self.numbers.ranked(values))
+
+    def _first_targets(self) -> Iterator[tuple[Encoding, int]]:
+        """Each encoding with the position of its first target."""
+        target = 0
+        for encoding in self.encodings:
+            yield encoding, target
+            target += 2 if isinstance(encoding, CyclicEncoding) else 1
+
+    def _has_mask(self, encoding: Encoding) -> bool:
+        return encoding.name in self.with_mask
+
+
+def _encode(encoding: Encoding, records: Records) -> tuple[Float64, Float64, Bool]:
+    """What the encoder sees (N, p), the targets (N, d), and where they are present (N,)."""
+    values = records.columns[encoding.name]
+    match encoding:
+        case CyclicEncoding():
+            phases = encoding.phases(values)
+            return phases, phases, ~np.isnat(values)
+        case BooleanEncoding():
+            signed = 2.0 * values[:, None] - 1.0
+            return signed, values[:, None], ~np.isnan(values)
+        case CategoricalEncoding():
+            codes = encoding.codes(values)
+            one_hot = (codes[:, None] == np.arange(encoding.classes)).astype(np.float64)
+            return one_hot, codes[:, None].astype(np.float64), codes >= 0
+        case NumericEncoding():
+            raise AssertionError("numbers stand first and are encoded together")
 
 
 @dataclass(frozen=True)
@@ -218,8 +243,8 @@ class Preprocessor:
             absent = np.flatnonzero(missing(column, records.columns[column.name]))
             if len(absent):
                 found.append(ColumnWarning(WarningCode.MISSING_VALUE, column.name, absent))
-        for encoding in (*self.features.encodings, *self.context.encodings):
-            found += _remarks(encoding, records)
+        for encoder in (self.features, self.context):
+            found += _remarks(encoder, records)
         return tuple(found)
 
     def restore(
@@ -234,53 +259,41 @@ class Preprocessor:
             Numbers as numbers, booleans as the probability of true, categories as the likeliest
             name. Cyclic parts and constant columns have no entry.
         """
-        restored: dict[str, Float64 | Objects] = {}
-        gaussian = bernoulli = categorical = 0
-        for encoding in self.features.encodings:
-            match encoding:
-                case NumericEncoding():
-                    restored[encoding.name] = self._restore_number(encoding, means[:, gaussian])
-                    gaussian += 1
-                case CyclicEncoding():
-                    gaussian += 2
-                case BooleanEncoding():
-                    restored[encoding.name] = probabilities[:, bernoulli]
-                    bernoulli += 1
-                case CategoricalEncoding():
-                    # The unknown class never is the expectation: it has no name to show.
-                    likeliest = classes[categorical][:, :-1].argmax(axis=1)
-                    restored[encoding.name] = np.array(encoding.categories, dtype=object)[likeliest]
-                    categorical += 1
+        encoder = self.features
+        numbers = means[:, : len(encoder.numbers.ranks)]
+        match encoder.numeric_target:
+            case NumericTarget.STANDARDISED:
+                values = encoder.numbers.restore(numbers)
+            case NumericTarget.RANK_NORMAL:
+                values = encoder.numbers.restore_ranked(numbers)
+        restored: dict[str, Float64 | Objects] = {
+            encoder.encodings[column].name: values[:, column] for column in range(values.shape[1])
+        }
+        booleans = [e for e in encoder.encodings if isinstance(e, BooleanEncoding)]
+        for column, boolean in enumerate(booleans):
+            restored[boolean.name] = probabilities[:, column]
+        categories = [e for e in encoder.encodings if isinstance(e, CategoricalEncoding)]
+        for category, shares in zip(categories, classes, strict=True):
+            # The unknown class never is the expectation: it has no name to show.
+            likeliest = shares[:, :-1].argmax(axis=1)
+            restored[category.name] = np.array(category.categories, dtype=object)[likeliest]
         return restored
 
-    def _restore_number(self, encoding: NumericEncoding, targets: Float64) -> Float64:
-        match self.features.numeric_target:
-            case NumericTarget.STANDARDISED:
-                return encoding.restore(targets)
-            case NumericTarget.RANK_NORMAL:
-                distinct, first = np.unique(encoding.normal_scores, return_index=True)
-                inside = np.clip(targets, distinct[0], distinct[-1])
-                quantiles = encoding.quantiles[first] / encoding.unit
-                with np.errstate(over="ignore"):
-                    beyond = (targets - inside) * encoding.scale
-                    values = np.interp(inside, distinct, quantiles) * encoding.unit + beyond
-                restored: Float64 = np.clip(values, -LARGEST, LARGEST)
-                return restored
 
-
-def _remarks(encoding: Encoding, records: Records) -> list[ColumnWarning]:
-    values = records.columns[encoding.name]
-    match encoding:
-        case NumericEncoding():
-            rows = np.flatnonzero(encoding.out_of_range(values))
-            code = WarningCode.OUT_OF_RANGE
-        case CategoricalEncoding():
-            rows = np.flatnonzero(encoding.codes(values) == len(encoding.categories))
-            code = WarningCode.UNSEEN_CATEGORY
-        case _:
-            return []
-    return [ColumnWarning(code, encoding.name, rows)] if len(rows) else []
-
-
-def _side_by_side(parts: Sequence[Float64 | Bool], n: int) -> Float64:
-    return np.concatenate(parts, axis=1) if parts else np.zeros((n, 0))
+def _remarks(encoder: TableEncoder, records: Records) -> list[ColumnWarning]:
+    outside = encoder.numbers.out_of_range(encoder.values(records))
+    found = [
+        ColumnWarning(
+            WarningCode.OUT_OF_RANGE,
+            encoder.encodings[column].name,
+            np.flatnonzero(outside[:, column]),
+        )
+        for column in np.flatnonzero(outside.any(axis=0))
+    ]
+    for encoding in encoder.encodings:
+        if isinstance(encoding, CategoricalEncoding):
+            codes = encoding.codes(records.columns[encoding.name])
+            rows = np.flatnonzero(codes == len(encoding.categories))
+            if len(rows):
+                found.append(ColumnWarning(WarningCode.UNSEEN_CATEGORY, encoding.name, rows))
+    return found

@@ -25,6 +25,7 @@ from anomaly.preprocessing.fit import (
     fit_numeric,
     fit_preprocessor,
 )
+from anomaly.preprocessing.numbers import NumericColumns
 from anomaly.preprocessing.preprocessor import NumericInputs, WarningCode
 from tests.contracts.parts import Array
 
@@ -41,7 +42,7 @@ def numbers(**columns: Float64) -> tuple[Schema, Records]:
     return schema, Records(columns, len(next(iter(columns.values()))))
 
 
-def test_each_kind_has_its_encoding_ordered_numbers_booleans_categories() -> None:
+def test_each_kind_has_its_encoding_ordered_numbers_cycles_booleans_categories() -> None:
     schema = Schema(
         (
             Column("site", Kind.CATEGORICAL),
@@ -63,9 +64,9 @@ def test_each_kind_has_its_encoding_ordered_numbers_booleans_categories() -> Non
     )
     encodings = fit_preprocessor(schema, records).features.encodings
     assert [type(e) for e in encodings] == [
-        CyclicEncoding,
-        CyclicEncoding,
         NumericEncoding,
+        CyclicEncoding,
+        CyclicEncoding,
         BooleanEncoding,
         CategoricalEncoding,
     ]
@@ -170,8 +171,9 @@ def test_the_rank_map_has_as_many_points_as_rows_up_to_a_limit(n: int) -> None:
 @pytest.mark.parametrize("exponent", [-900, -300, 0, 300, 1000])
 def test_the_unit_of_a_column_does_not_matter(exponent: int) -> None:
     """In units that differ by a power of two every constant is the same to the bit."""
-    here, there = fit_numeric("x", VARIED), fit_numeric("x", VARIED * 2.0**exponent)
-    probe = np.linspace(-5, 5, 101)
+    here = NumericColumns.of([fit_numeric("x", VARIED)])
+    there = NumericColumns.of([fit_numeric("x", VARIED * 2.0**exponent)])
+    probe = np.linspace(-5, 5, 101)[:, None]
     scaled = probe * 2.0**exponent
     assert there.standardised(scaled).tolist() == here.standardised(probe).tolist()
     assert there.ranked(scaled).tolist() == here.ranked(probe).tolist()

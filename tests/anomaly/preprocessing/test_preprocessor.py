@@ -7,7 +7,7 @@ import pytest
 
 from anomaly.data.records import Records
 from anomaly.data.schema import Column, Cycle, Kind, Role, Schema
-from anomaly.preprocessing.encodings import BooleanEncoding, NumericEncoding
+from anomaly.preprocessing.encodings import BooleanEncoding
 from anomaly.preprocessing.fit import PreprocessingWarning, fit_preprocessor
 from anomaly.preprocessing.preprocessor import (
     NumericInputs,
@@ -131,10 +131,9 @@ class TestFeatures:
             assert (True in kinds) == (name in ("flow", "taken"))
 
     def test_inputs_and_target_follow_the_configuration(self) -> None:
-        flow = fitted(RECORDS).features.encodings[0]
-        assert isinstance(flow, NumericEncoding)
-        values = RECORDS.columns["flow"]
-        z, ranks = flow.standardised(values), flow.ranked(values)
+        numbers = fitted(RECORDS).features.numbers
+        values = RECORDS.columns["flow"][:, None]
+        z, ranks = numbers.standardised(values)[:, 0], numbers.ranked(values)[:, 0]
         expected = {
             NumericInputs.STANDARDISED: [z],
             NumericInputs.RANK_NORMAL: [ranks],
