@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomaly.arrays import Bool, Float64, Int64
-from anomaly.data.records import Records, missing
+from anomaly.data.records import Records, is_missing
 from anomaly.detector import Detector
 
 
@@ -70,7 +70,7 @@ def evaluate(detector: Detector, records: Records, is_anomalous: Bool) -> Evalua
 
 def missing_entries(detector: Detector, records: Records) -> Int64:
     """(N,) how many feature columns are empty."""
-    absent = [missing(c, records.columns[c.name]) for c in detector.schema.features]
+    absent = [is_missing(records.columns[c.name]) for c in detector.schema.features]
     counts: Int64 = np.sum(absent, axis=0, dtype=np.int64)
     return counts
 

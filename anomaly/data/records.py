@@ -61,11 +61,6 @@ class Records:
         return Records(columns, sum(len(chunk) for chunk in chunks))
 
 
-def missing(column: Column, values: Values) -> Bool:
-    """(N,) True where a value of the column is missing."""
-    return is_missing(values)
-
-
 def is_missing(values: Values) -> Bool:
     """(N,) True where the value is missing, in whichever representation of `Records`."""
     if values.dtype == object:
@@ -83,7 +78,7 @@ def check_nullability(columns: Iterable[Column], records: Records) -> None:
     for column in columns:
         if column.nullable or column.name not in records.columns:
             continue
-        absent = missing(column, records.columns[column.name])
+        absent = is_missing(records.columns[column.name])
         if absent.any():
             raise SchemaMismatch(
                 "is empty, and the schema says `nullable: false`. Fill the value in, or set "

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from anomaly.arrays import Bool, Float64, Values
-from anomaly.data.records import Records, missing
+from anomaly.data.records import Records, is_missing
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.errors import SchemaMismatch
 from anomaly.preprocessing.encodings import (
@@ -86,7 +86,7 @@ def _encoder(
     with_mask: list[str] = []
     for column in columns:
         values = records.columns[column.name]
-        present = ~missing(column, values)
+        present = ~is_missing(values)
         if (constant := _constant(column, values, present)) is not None:
             constants.append(constant)
             continue

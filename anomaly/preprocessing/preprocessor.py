@@ -11,7 +11,7 @@ import numpy as np
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from anomaly.arrays import Bool, Features, Float32, Float64, Int64, Objects, TargetCounts
-from anomaly.data.records import Records, missing
+from anomaly.data.records import Records, is_missing
 from anomaly.data.schema import STRICT, Schema
 from anomaly.preprocessing.encodings import (
     BooleanEncoding,
@@ -240,7 +240,7 @@ class Preprocessor:
             if len(rows := np.flatnonzero(constant.changed(records.columns[constant.name])))
         ]
         for column in self.schema.required:
-            absent = np.flatnonzero(missing(column, records.columns[column.name]))
+            absent = np.flatnonzero(is_missing(records.columns[column.name]))
             if len(absent):
                 found.append(ColumnWarning(WarningCode.MISSING_VALUE, column.name, absent))
         for encoder in (self.features, self.context):

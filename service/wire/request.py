@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from anomaly.arrays import Int64
-from anomaly.data.records import Records, missing
+from anomaly.data.records import Records, is_missing
 from anomaly.data.schema import Schema
 from service.settings import Limits
 from service.wire.refusals import (
@@ -212,7 +212,7 @@ def _records(
     n_missing = np.zeros(len(sound), dtype=np.int64)
     for column in required:
         values, faults = converted[column.name]
-        absent = missing(column, values)
+        absent = is_missing(values)
         n_missing += absent
         if not column.nullable and absent.any():
             faults = {**dict.fromkeys(_positions(absent), Code.MISSING_VALUE), **faults}
