@@ -87,8 +87,6 @@ def save(detector: Detector, directory: Path) -> None:
 
 def _write(directory: Path, contents: dict[str, bytes]) -> None:
     directory = directory.resolve()
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise CannotWrite(f"{directory} is not empty. Give a new directory, or remove the old one.")
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -97,11 +95,11 @@ def _write(directory: Path, contents: dict[str, bytes]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        partial.rename(directory)
+        partial.rename(directory)  # refused where something is, except an empty directory
     except OSError as error:
         raise CannotWrite(
-            f"cannot write the model to {directory}: {error.strerror}. Free some space or choose "
-            "another place; nothing was left behind there."
+            f"cannot write the model to {directory}: {error.strerror}. Free some space, or give a "
+            "new directory; nothing was left behind there."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
