@@ -27,7 +27,7 @@ from anomaly.backends.backend import (
     cuda_available,
     open_backend,
 )
-from anomaly.calibration import Rule, calibrate
+from anomaly.calibration import Rule, calibrate, supported
 from anomaly.data.records import Records, check_nullability
 from anomaly.data.schema import STRICT, Schema
 from anomaly.data.splits import Splits
@@ -105,6 +105,9 @@ def assemble(
     schema.check_names(tuple(records.columns))
     check_nullability(schema.required, records)
     check_score(config.score, config.model.posterior)
+    if config.alpha is not None:
+        units = splits.calibration if groups is None else set(groups[splits.calibration])
+        supported(config.alpha, len(units))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         preprocessor = fit_preprocessor(schema, records.take(splits.fit), config.preprocessing)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from anomaly.arrays import Bool, Float64, Int64, Values
 from anomaly.artifact import load, save
 from anomaly.assembly import DetectorConfig, assemble
-from anomaly.backends.backend import Device
+from anomaly.backends.backend import device_named
 from anomaly.data.frames import (
     records_from_array,
     records_from_frame,
@@ -98,7 +98,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             split_rows(len(records), seed=seed),
             config,
             seed=seed,
-            device=Device(self.device),
+            device=device_named(self.device),
         )
         self.detector_: Detector = assembled.detector
         self.history_ = assembled.fitted.history
@@ -159,7 +159,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     @classmethod
     def load(cls, source: str | Path, device: str = "auto") -> VAEDetector:
         """A fitted estimator from a saved detector or a `models:/` URI."""
-        detector = load(source, Device(device))
+        detector = load(source, device_named(device))
         estimator = cls(alpha=detector.calibration.alpha, device=device, schema=detector.schema)
         estimator.detector_ = detector
         estimator.offset_ = -detector.calibration.threshold - detector.calibration.tolerance

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pydantic import ValidationError
+
 from anomaly.assembly import DetectorConfig
+from anomaly.data.schema import first_reason
 from anomaly.errors import ConfigInvalid
 from anomaly.fitting import FitConfig
 from anomaly.models.likelihood import LikelihoodConfig, Variance
@@ -35,8 +38,11 @@ def preset_config(name: str, *, alpha: float | None = None) -> DetectorConfig:
     """The configuration of that name, at that false-alarm rate.
 
     Raises:
-        ConfigInvalid: no preset has that name.
+        ConfigInvalid: no preset has that name, or alpha is not between 0 and 1.
     """
     if name not in PRESETS:
         raise ConfigInvalid(f"no preset is named {name!r}. There are: {', '.join(PRESETS)}.")
-    return replace(PRESETS[name], alpha=alpha)
+    try:
+        return replace(PRESETS[name], alpha=alpha)
+    except ValidationError as error:
+        raise ConfigInvalid(first_reason(error)) from error

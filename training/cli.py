@@ -231,9 +231,10 @@ def evaluate(
 ) -> None:
     """Measure a model on rows that took no part in training."""
     import anomaly
+    from anomaly.backends.backend import device_named
     from training.pipeline import Labels, evaluate_file
 
-    detector = anomaly.load(model, options.device_named(device))
+    detector = anomaly.load(model, device_named(device))
     labels = Labels(label_column, normal_label) if label_column else None
     read = options.read_options(delimiter, encoding, False)
     found = evaluate_file(detector, data, labels, read)

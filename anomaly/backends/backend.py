@@ -40,6 +40,17 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+def device_named(name: str) -> Device:
+    """The device of that name.
+
+    Raises:
+        ConfigInvalid: there is none.
+    """
+    if name not in tuple(Device):
+        raise ConfigInvalid(f"no device is named {name!r}. There are: {', '.join(Device)}.")
+    return Device(name)
+
+
 @dataclass(frozen=True)
 class ScoringModel:
     """Everything that turns features into scores; NumPy arrays only.

@@ -73,6 +73,7 @@ def score(
     from dataclasses import asdict
 
     import anomaly
+    from anomaly.backends.backend import device_named
     from anomaly.batch.local import score_file
     from anomaly.batch.sinks import check_suffix
     from anomaly.errors import ConfigInvalid
@@ -84,7 +85,7 @@ def score(
     if bad_rows == "quarantine":
         rejects = rejects or output.with_name(f"{output.name}.rejects.csv")
     check_suffix(output.suffix)
-    detector = anomaly.load(model, options.device_named(device))
+    detector = anomaly.load(model, device_named(device))
     done = 0
     with progress("scoring") as update:
 
@@ -131,9 +132,10 @@ def explain(
 ) -> None:
     """Say why rows of a file are flagged: expected value, observed value, share of the excess."""
     import anomaly
+    from anomaly.backends.backend import device_named
     from anomaly.batch.reasons import explained_rows, reasons_text
 
-    detector = anomaly.load(model, options.device_named(device))
+    detector = anomaly.load(model, device_named(device))
     read = options.read_options(delimiter, encoding, newlines_in_values)
     found = explained_rows(detector, data, alpha=alpha, most=rows, top_k=top_k, options=read)
     result({"rows": found}, as_json=as_json, text=reasons_text(found))

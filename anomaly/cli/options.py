@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from anomaly.backends.backend import Device as BackendDevice
     from anomaly.data.options import ReadOptions
 
 Data = Annotated[
@@ -55,17 +54,3 @@ def read_options(delimiter: str, encoding: str, newlines_in_values: bool) -> Rea
         encoding=encoding,
         newlines_in_values=newlines_in_values,
     )
-
-
-def device_named(name: str) -> BackendDevice:
-    """The device of that name.
-
-    Raises:
-        ConfigInvalid: there is none.
-    """
-    from anomaly.backends.backend import Device as BackendDevice
-    from anomaly.errors import ConfigInvalid
-
-    if name not in tuple(BackendDevice):
-        raise ConfigInvalid(f"no device is named {name!r}. There are: {', '.join(BackendDevice)}.")
-    return BackendDevice(name)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from anomaly.arrays import Bool
 from anomaly.backends.backend import Backend, BackendName, Device, cuda_available, open_backend
 from anomaly.detector import Detector
 from anomaly.errors import ConfigInvalid, DeviceUnavailable
@@ -59,7 +58,7 @@ def test_scores_are_the_raw_terms_with_missing_entries_filled(detector: Detector
         detector.backend.score_features(features),
     )
     fill: MissingFill = detector.model.fill
-    complete: Bool = features.observed.all(axis=1)
+    complete = np.all(features.observed, axis=1)
 
     assert 0 < complete.sum() < len(complete)
     np.testing.assert_array_equal(filled.per_target[complete], raw.per_target[complete])
