@@ -86,7 +86,8 @@ def split_sizes(
     calibration_share: float | None = None,
     early_stop_share: float | None = None,
 ) -> Sizes:
-    """The one rule of sizes. Of n rows, round(test_share n) test; of the m that are left
+    """The one rule of sizes. Of n rows, round(test_share n) test, as long as 10 are left (a table of
+    10 rows trains and has no test); of the m that are left
 
         calibration = min(10,000, max(ceil(0.2 m), min(99, floor(0.35 m))))
         early stop  = min(10,000, max(1, ceil(0.1 m)))
@@ -96,15 +97,15 @@ def split_sizes(
     line by ceil(share m).
 
     Raises:
-        NotEnoughRows: fewer than 10 rows are left after the test, or none to fit.
+        NotEnoughRows: fewer than 10 rows, or none left to fit.
     """
-    test = round(test_share * n)
-    left = n - test
-    if left < SMALLEST:
+    if n < SMALLEST:
         raise NotEnoughRows(
-            f"{left} rows are left to fit and calibrate, and {SMALLEST} are needed. "
-            + ("Lower the share of the test, or add normal rows." if test else "Add normal rows.")
+            f"there are {n} normal rows, and {SMALLEST} are needed to fit and calibrate. Add "
+            "normal rows."
         )
+    test = min(round(test_share * n), n - SMALLEST)
+    left = n - test
     # In integers, where a share is a rule: 0.35 * 20 is less than 7 in floating point.
     calibration = (
         min(LARGEST_HELD_OUT, max(-(-left // 5), min(FOR_DEFAULT_ALPHA, 35 * left // 100)))

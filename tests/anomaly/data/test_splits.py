@@ -55,10 +55,15 @@ def test_ninety_nine_rows_calibrate_as_soon_as_that_leaves_most_to_the_fit() -> 
     assert supported == list(range(283, 1000))
 
 
-@pytest.mark.parametrize(("n", "test_share"), [(0, 0.0), (9, 0.0), (19, 0.5)])
+@pytest.mark.parametrize(("n", "test_share"), [(0, 0.0), (9, 0.0), (9, 0.5)])
 def test_fewer_than_ten_rows_are_refused(n: int, test_share: float) -> None:
     with pytest.raises(NotEnoughRows, match="10 are needed"):
         split_sizes(n, test_share)
+
+
+@pytest.mark.parametrize(("n", "test"), [(10, 0), (11, 1), (12, 2), (13, 3), (50, 10)])
+def test_the_test_takes_no_row_that_the_fit_needs(n: int, test: int) -> None:
+    assert split_sizes(n, 0.2).test == min(test, round(0.2 * n))
 
 
 def test_shares_that_are_given_replace_the_rule() -> None:
