@@ -10,6 +10,9 @@ import statistics
 import time
 from collections.abc import Callable
 
+WARM_UP_ROWS = 4096
+"""Each side fits so many rows before it is timed."""
+
 
 def pin(core: int) -> None:
     """Keep this process on one core; call it before anything starts threads."""
