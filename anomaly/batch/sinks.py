@@ -43,14 +43,18 @@ def open_sink(path: Path) -> Iterator[Callable[[pa.Table], None]]:
     check_suffix(path.suffix)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     writer: Any = None
+    schema: pa.Schema = None
 
     def write(table: pa.Table) -> None:
-        nonlocal writer
+        nonlocal writer, schema
         if path.suffix == ".csv":
             table = safe_table(table)
         with _refusals(path):
             if writer is None:
                 writer = _writer(partial, path.suffix, table.schema)
+                schema = table.schema
+            # Arrow's CSV writer does not look, and a table of another schema ends the process.
+            assert table.schema == schema, "all tables of one file have one schema"
             writer.write_table(table)
 
     try:
