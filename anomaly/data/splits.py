@@ -86,8 +86,8 @@ def split_sizes(
     calibration_share: float | None = None,
     early_stop_share: float | None = None,
 ) -> Sizes:
-    """The one rule of sizes. Of n rows, round(test_share n) test, as long as 10 are left (a table of
-    10 rows trains and has no test); of the m that are left
+    """The one rule of sizes. Of n rows, round(test_share n) test, as long as 10 are left (a table
+    of 10 rows trains and has no test); of the m that are left
 
         calibration = min(10,000, max(ceil(0.2 m), min(99, floor(0.35 m))))
         early stop  = min(10,000, max(1, ceil(0.1 m)))
