@@ -36,15 +36,15 @@ from benchmarks.resplits import (
 )
 
 TABLES = (
-    "4_breastw",  # small whole numbers: a third of the rows are equal to another
+    "4_breastw",  # small whole numbers: more than half of the rows equal another
     "47_yeast",
     "20_letter",
     "6_cardio",
     "30_satellite",
     "28_pendigits",
     "32_shuttle",
-    "11_donors",  # most rows are equal to many others
-    "16_http",  # one row is a tenth of the table
+    "11_donors",  # four of five rows equal another
+    "16_http",  # some rows are very common
 )
 REFIT_TABLES = ("6_cardio", "47_yeast")
 MISSING_TABLE = "28_pendigits"
