@@ -43,6 +43,9 @@ USAGE, DATA, NO_INPUT, UNAVAILABLE, INTERNAL, CANNOT_WRITE, TRY_AGAIN, PERMISSIO
 )
 """The exit codes of BSD's sysexits; 0 is success and 3 is `--fail-on-anomaly`."""
 
+TYPERS_INTERRUPTED = 130
+"""What typer makes of KeyboardInterrupt."""
+
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadData, DATA),
     (NotEnoughRows, DATA),
@@ -78,9 +81,8 @@ def run(arguments: list[str]) -> int:
     try:
         # Outside standalone mode `typer.Exit` comes back as a value.
         code = assemble_app()(arguments, prog_name="anomaly", standalone_mode=False)
-    except (Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        return TRY_AGAIN
+    except Abort:
+        return _interrupted()
     except TyperException as error:
         if not error.format_message():  # help was asked for by giving no argument
             return USAGE
@@ -95,6 +97,8 @@ def run(arguments: list[str]) -> int:
             if isinstance(error, kind):
                 return _fail(getattr(error, "code", "error"), _message(error), code, as_json)
         raise
+    if code == TYPERS_INTERRUPTED:
+        return _interrupted()
     return code if isinstance(code, int) else 0
 
 
@@ -139,6 +143,11 @@ def _show_warning(
 ) -> None:
     if category.__module__.startswith(("anomaly", "training", "service")):
         print(f"note: {message}", file=sys.stderr)
+
+
+def _interrupted() -> int:
+    print("interrupted", file=sys.stderr)
+    return TRY_AGAIN
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from anomaly.data.options import ReadOptions
 
 Data = Annotated[
-    Path, typer.Argument(help="CSV (also .gz) or Parquet file.", metavar="DATA", show_default=False)
+    Path,
+    typer.Argument(
+        help="CSV (also .gz) or Parquet file.",
+        metavar="DATA",
+        show_default=False,
+        readable=False,  # whoever opens it tells what is wrong, with its exit code
+    ),
 ]
 Model = Annotated[
     str,
