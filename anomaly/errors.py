@@ -114,9 +114,3 @@ class CannotWrite(AnomalyError, OSError):
     """An output that cannot be written."""
 
     code = "cannot_write"
-
-
-class UnsafePath(AnomalyError, PermissionError):
-    """A path that leaves the folder it must stay in."""
-
-    code = "unsafe_path"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -23,11 +24,15 @@ from anomaly.data.frames import (
 )
 from anomaly.data.infer import infer_schema
 from anomaly.data.records import Records
-from anomaly.data.schema import Schema
+from anomaly.data.schema import Role, Schema
 from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
 from anomaly.explain import Attributions
 from anomaly.presets import preset_config
+
+
+class SchemaWarning(UserWarning):
+    """A column of a DataFrame that is not used as a feature."""
 
 
 class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -220,5 +225,12 @@ def _all_numbers(frame: Any) -> bool:
 
 
 def _inferred(frame: Any) -> Schema:
-    schema, _ = infer_schema(table_from_frame(frame))
+    """The schema of a frame of mixed kinds; numbers stay features, whatever they look like."""
+    schema, proposals = infer_schema(table_from_frame(frame))
+    numbers = {str(name) for name, dtype in frame.dtypes.items() if dtype.kind in "iuf"}
+    for name in numbers & {c.name for c in schema.columns if c.role is Role.ID}:
+        schema = schema.with_column(name, role=Role.FEATURE)
+    for proposal in proposals:
+        if proposal.column not in numbers:
+            warnings.warn(f"column {proposal.column!r} {proposal.message}", SchemaWarning, 3)
     return schema

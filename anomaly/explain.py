@@ -20,8 +20,8 @@ class Reason:
 
     Attributes:
         share: Of the excess of all columns, in [0, 1].
-        expected: What the model expects there, given the rest of the row; None where it has no
-            single value (cyclic parts of a date).
+        expected: What the model reconstructs there; None where it has no single value (cyclic parts
+            of a date). The model sees the observed value too, so an odd one draws it along.
         observed: What was there; None if missing.
     """
 

@@ -157,7 +157,7 @@ def fit(
             ops,
             vae,
             parameters,
-            dataclasses.replace(batch, inputs=corrupt(batch.inputs)),
+            dataclasses.replace(batch, inputs=corrupt(batch)),
             noise,
             objective.beta_at(step),
             objective.capacity,
@@ -201,9 +201,9 @@ def _look(
     if not all(math.isfinite(number) for number in numbers):
         raise TrainingDiverged(
             f"training diverged by step {step}: held-out loss {numbers[0]:g}, training loss "
-            f"{means[0]:g}, gradient norm {means[3]:g}. Try a smaller `fit.learning_rate`, and "
-            "look for columns with extreme values: `preprocessing.numeric_target: rank_normal` "
-            "tames them."
+            f"{means[0]:g}, gradient norm {means[3]:g}. Try a smaller learning rate "
+            "(`--set detector.fit.learning_rate=0.0005`), and look for columns with extreme "
+            "values: `--set detector.preprocessing.numeric_target=rank_normal` tames them."
         )
     return Progress(
         step=step,
@@ -263,14 +263,17 @@ class _Corrupter:
         self.config = config
         self.generator = generator
 
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, batch: Batch) -> Any:
         import torch
 
+        inputs = batch.inputs
         rows, device = len(inputs), inputs.device
         if self.config.noise:
             width = torch.rand((rows, 1), generator=self.generator, device=device)
             blur = torch.randn(inputs.shape, generator=self.generator, device=device)
-            inputs = inputs + (2 * self.config.noise) * width * blur * self.is_number
+            # What is missing stays exactly zero, as it will be when rows are scored.
+            blurred = self.is_number * batch.observed[:, self.owner]
+            inputs = inputs + (2 * self.config.noise) * width * blur * blurred
         if self.config.mask_rate:
             hide = torch.rand((rows, self.targets), generator=self.generator, device=device)
             inputs = inputs * (hide >= self.config.mask_rate)[:, self.owner]

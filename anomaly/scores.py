@@ -207,7 +207,7 @@ class MissingFill:
 
     Attributes:
         per_target: (D,) float64.
-        rest: Mean rest of a row.
+        rest: Mean rest of a complete row.
     """
 
     per_target: Float64
@@ -215,10 +215,14 @@ class MissingFill:
 
     @staticmethod
     def of(terms: ScoreTerms, observed: Bool) -> MissingFill:
-        """Means over rows; a target that was never observed has the mean term 0."""
+        """Means over rows; a target that was never observed has the mean term 0.
+
+        Rows with gaps have less KL than complete ones, about in proportion, so the mean is divided
+        by the share of entries that are there: `rest` is what a complete row would have.
+        """
         counts = observed.sum(axis=0)
         sums = np.where(observed, terms.per_target, 0.0).sum(axis=0)
-        return MissingFill(sums / np.maximum(counts, 1), float(terms.rest.mean()))
+        return MissingFill(sums / np.maximum(counts, 1), float(terms.rest.mean() / observed.mean()))
 
     def fill(self, terms: ScoreTerms, observed: Bool) -> ScoreTerms:
         """The terms with every missing entry filled; complete rows are unchanged to the bit."""

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from anomaly.backends.backend import Device
 from anomaly.data.schema import first_reason
@@ -134,10 +134,21 @@ def read_settings(**given: Any) -> Settings:
             f"no setting is called {', '.join(sorted(unknown))}. There are: "
             f"{', '.join(PREFIX + name.upper() for name in Settings.model_fields)}."
         )
+    said = {name: value for name, value in given.items() if value is not None}
+    if "model" not in said and not any(name.upper() == f"{PREFIX}MODEL" for name in os.environ):
+        raise ConfigInvalid(
+            "there is no model to serve: say `anomaly serve models:/NAME@champion`, or set "
+            f"{PREFIX}MODEL."
+        )
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**said)
     except ValidationError as error:
         raise ConfigInvalid(f"the service cannot start: {first_reason(error)}.") from error
+    except SettingsError as error:
+        raise ConfigInvalid(
+            f"the service cannot start: {error}. A group is set by its parts, such as "
+            f"{PREFIX}LIMITS__ROWS=500."
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

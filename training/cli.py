@@ -73,12 +73,18 @@ def train(
     """Fit a detector on normal rows, calibrate it, measure it, register it."""
     import warnings
 
+    from anomaly.artifact.mlflow_flavor import registry
+    from anomaly.errors import ConfigInvalid
     from anomaly.fitting import Progress
     from training import pipeline
     from training.config import load_config
     from training.pipeline import Labels
     from training.schemas import training_schema
 
+    if time_column and group_column:
+        raise ConfigInvalid(
+            "rows are split either by time or by group: drop --time-column or --group-column."
+        )
     chosen = [
         *([f"preset={preset}"] if preset else []),
         *([f"device={device}"] if device else []),
@@ -100,13 +106,18 @@ def train(
         say=lambda text: say(f"note: {text}"),
         ids=id_column or [],
         time=time_column,
-        group=group_column,
+        group=run.split.group_column,
         label=label_column,
         context=context or [],
         drop=drop or [],
         cycles=cycles or [],
     )
     labels = Labels(chosen_schema.label.name, normal_label) if chosen_schema.label else None
+    if chosen_schema.time and run.split.by != "time":
+        say(
+            f"note: rows are split at random; to fit on the earliest, say --time-column "
+            f"{chosen_schema.time.name}"
+        )
     with progress("training", run.detector.fit.steps) as update, warnings.catch_warnings():
         # What the pipeline warns of comes back as notes, to be said once and kept in the card.
         warnings.simplefilter("ignore")
@@ -131,7 +142,7 @@ def train(
         f"score:   anomaly score ROWS.csv --model models:/{name}/{trained.version} "
         "--output scored.csv",
         f"serve:   anomaly serve models:/{name}@champion",
-        "look:    mlflow ui --backend-store-uri sqlite:///mlflow.db",
+        f"look:    mlflow ui --backend-store-uri {registry()[0]}",
     ]
     if not trained.is_champion:
         lines.append(f"promote: anomaly promote {name} {trained.version}")
@@ -170,11 +181,15 @@ def calibrate(
     data: Annotated[
         Path | None, typer.Option(help="New normal rows that took no part in training.")
     ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Of --data, for a model that was calibrated on groups.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="For a model from a directory: the new directory.")
     ] = None,
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
     as_json: options.Json = False,
 ) -> None:
     """Change the threshold: the same weights as a new version."""
@@ -182,7 +197,7 @@ def calibrate(
     from anomaly.artifact.directory import save
     from anomaly.artifact.mlflow_flavor import find
     from anomaly.errors import ConfigInvalid
-    from training.pipeline import recalibrated, register
+    from training.pipeline import kept_if_unregistered, recalibrated, register
     from training.tracking import tracked_run
 
     if alpha is None and data is None:
@@ -193,8 +208,8 @@ def calibrate(
             "a model from a directory needs --output; a registered one becomes a new version and "
             "takes none."
         )
-    read = options.read_options(delimiter, encoding, False)
-    detector = recalibrated(anomaly.load(model), alpha, data, read)
+    read = options.read_options(delimiter, encoding, newlines_in_values)
+    detector = recalibrated(anomaly.load(model), alpha, data, read, group_column)
     calibration = detector.calibration
     said = f"threshold {calibration.threshold:.6g} at alpha = {calibration.alpha:g}"
     answer = {"alpha": calibration.alpha, "threshold": calibration.threshold}
@@ -203,7 +218,8 @@ def calibrate(
         result({**answer, "output": output}, as_json=as_json, text=f"{output}: {said}")
         return
     name = find(model).name
-    with tracked_run(experiment=name, run_name="calibrate") as tracker:
+    run = tracked_run(experiment=name, run_name="calibrate")
+    with kept_if_unregistered(detector, name), run as tracker:
         tracker.metrics(
             {
                 "calib/threshold": calibration.threshold,
@@ -227,6 +243,7 @@ def evaluate(
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure a model on rows that took no part in training."""
@@ -236,7 +253,7 @@ def evaluate(
 
     detector = anomaly.load(model, device_named(device))
     labels = Labels(label_column, normal_label) if label_column else None
-    read = options.read_options(delimiter, encoding, False)
+    read = options.read_options(delimiter, encoding, newlines_in_values)
     found = evaluate_file(detector, data, labels, read)
     by_missing = found.false_alarms_by_missing
     lines = [table([(key, f"{value:.4g}") for key, value in found.metrics.items()])]

@@ -31,7 +31,7 @@ class RunConfig:
         detector: Everything that shapes the detector.
     """
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     preset: str = "default"
     device: Device = Device.AUTO
     split: SplitConfig = SplitConfig(test_share=DEFAULT_TEST_SHARE)

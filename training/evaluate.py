@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from anomaly.arrays import Bool, Float64, Int64
+from anomaly.arrays import Bool, Float64, Int64, Objects
 from anomaly.data.records import Records, is_missing
 from anomaly.detector import Detector
 
@@ -20,6 +20,7 @@ class Evaluation:
         scores, p_values: (N,) of normal test rows and anomalies.
         is_anomalous: (N,) the truth.
         false_alarms_by_missing: For each number of missing entries: (normal rows, flagged).
+        groups: (N,) the object each row measures, where the rate is one of groups.
     """
 
     scores: Float64
@@ -27,6 +28,7 @@ class Evaluation:
     is_anomalous: Bool
     alpha: float
     false_alarms_by_missing: dict[int, tuple[int, int]]
+    groups: Objects | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -34,8 +36,17 @@ class Evaluation:
         flagged = self.p_values <= self.alpha
         normal = ~self.is_anomalous
         found: dict[str, float] = {}
-        if normal.any():
+        if normal.any() and self.groups is None:
             found["test/false_alarm_rate"] = float(flagged[normal].mean())
+        elif normal.any():
+            # The rate that was promised is one of groups: a group counts once, if any row of it
+            # is flagged.
+            assert self.groups is not None
+            groups = self.groups[normal]
+            share = len(set(groups[flagged[normal]])) / len(set(groups))
+            found["test/false_alarm_rate"] = share
+            found["test/row_false_alarm_rate"] = float(flagged[normal].mean())
+        if normal.any():
             found["test/normal_rows"] = float(normal.sum())
         if self.is_anomalous.any():
             found["test/recall"] = float(flagged[self.is_anomalous].mean())
@@ -51,12 +62,15 @@ class Evaluation:
         return found
 
 
-def evaluate(detector: Detector, records: Records, is_anomalous: Bool) -> Evaluation:
+def evaluate(
+    detector: Detector, records: Records, is_anomalous: Bool, groups: Objects | None = None
+) -> Evaluation:
     """Score test rows and compare with the truth.
 
     Args:
         records: N rows that took no part in making the detector.
         is_anomalous: (N,) the truth.
+        groups: (N,) the object each row measures, where the rate is one of groups.
     """
     verdicts = detector.detect(records)
     return Evaluation(
@@ -65,6 +79,7 @@ def evaluate(detector: Detector, records: Records, is_anomalous: Bool) -> Evalua
         is_anomalous,
         verdicts.alpha,
         _by_missing(detector, records, verdicts.is_anomaly, ~is_anomalous),
+        groups,
     )
 
 

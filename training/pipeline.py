@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +15,24 @@ import numpy as np
 from anomaly.arrays import Bool, Int64, Objects
 from anomaly.artifact.card import card_text
 from anomaly.artifact.directory import save
-from anomaly.artifact.mlflow_flavor import log_model
-from anomaly.assembly import Assembled, assemble
+from anomaly.artifact.mlflow_flavor import check_name, check_registry, log_model
+from anomaly.assembly import Assembled, assemble, highest_of_each
 from anomaly.calibration import calibrate
 from anomaly.data.options import ReadOptions
-from anomaly.data.readers import open_reader, read_records
+from anomaly.data.readers import read_records
 from anomaly.data.records import Records
 from anomaly.data.schema import Column, Kind, Role, Schema
-from anomaly.data.splits import Splits, duplicate_share, split_groups, split_rows, split_times
+from anomaly.data.splits import (
+    SplitConfig,
+    Splits,
+    duplicate_share,
+    split_groups,
+    split_rows,
+    split_times,
+)
 from anomaly.detector import Detector
 from anomaly.errors import BadData, ConfigInvalid, DependencyDown
+from anomaly.explain import Baseline
 from anomaly.fitting import Progress
 from training.config import RunConfig, to_plain, to_yaml
 from training.evaluate import Evaluation, evaluate
@@ -87,38 +97,39 @@ def train(
 ) -> Trained:
     """Train, evaluate and register a detector.
 
-    Everything that can be wrong with the data or the settings is found before the run begins.
+    The MLflow run begins when the detector is finished: whatever is wrong with data or settings
+    leaves no run behind, and a registry that fails on the way costs no training.
 
     Raises:
+        ConfigInvalid: no model can have that name, or the settings contradict each other.
         BadData: the file cannot be read, or holds no normal row.
-        DependencyDown: the registry does not answer; the detector is saved beside, and the
+        DependencyDown: the registry does not answer; a finished detector is saved beside, and the
             message says where.
     """
+    check_name(name)
     table = read_table(data, schema, config, labels, options or ReadOptions())
     splits = divide(table, schema, config)
     digest = file_digest(data)
-    with tracked_run(experiment=name, run_name=f"{name}-{digest[:8]}") as tracker:
+    check_registry()
+    assembled = assemble(
+        schema,
+        table.records.take(table.normal),
+        splits,
+        config.detector,
+        seed=config.seed,
+        device=config.device,
+        groups=None if table.groups is None else table.groups[table.normal],
+        exchangeability=exchangeability(config),
+        data={"name": data.name, "sha256": digest},
+        on_look=on_look,
+    )
+    detector, evaluation = measured(assembled, table, splits)
+    run = tracked_run(experiment=name, run_name=f"{name}-{digest[:8]}")
+    with kept_if_unregistered(detector, name), run as tracker:
         tracker.params(to_plain(config), to_yaml(config))
         tracker.data(str(data), digest, schema)
-
-        def look(progress: Progress) -> None:
-            tracker.look(progress)
-            if on_look is not None:
-                on_look(progress)
-
-        assembled = assemble(
-            schema,
-            table.records.take(table.normal),
-            splits,
-            config.detector,
-            seed=config.seed,
-            device=config.device,
-            groups=None if table.groups is None else table.groups[table.normal],
-            exchangeability=exchangeability(config),
-            data={"name": data.name, "sha256": digest},
-            on_look=look,
-        )
-        detector, evaluation = measured(assembled, table, splits)
+        for look in assembled.fitted.history:
+            tracker.look(look)
         registered = finish(tracker, name, assembled, detector, evaluation, table, splits)
     return Trained(detector, evaluation, detector.card.notes, *registered)
 
@@ -134,9 +145,13 @@ def read_table(
     columns = [c for c in schema.columns if c.role not in (Role.IGNORE, Role.LABEL)]
     extra = [labels.column if labels else None, config.split.group_column]
     for text in filter(None, extra):
-        columns = [c for c in columns if c.name != text or c.role in (Role.FEATURE, Role.CONTEXT)]
-        if all(c.name != text for c in columns):
-            columns.append(Column(text, Kind.CATEGORICAL, Role.ID))
+        if any(c.name == text and c in schema.required for c in columns):
+            raise ConfigInvalid(
+                f"column {text!r} cannot be modelled and tell labels or groups at once. Give it "
+                "another role in the schema, or drop it with --drop."
+            )
+        columns = [c for c in columns if c.name != text]
+        columns.append(Column(text, Kind.CATEGORICAL, Role.ID))
     records = read_records(data, schema, options=options, columns=columns)
     groups = None
     if config.split.group_column is not None:
@@ -217,7 +232,8 @@ def measured(assembled: Assembled, table: Table, splits: Splits) -> tuple[Detect
     detector = assembled.detector
     rows = np.concatenate([table.normal[splits.test], table.anomalous])
     truth = np.arange(len(rows)) >= len(splits.test)
-    evaluation = evaluate(detector, table.records.take(rows), truth)
+    groups = None if table.groups is None else table.groups[rows]
+    evaluation = evaluate(detector, table.records.take(rows), truth, groups)
     notes = assembled.notes
     names = [column.name for column in detector.schema.features]
     held_out = np.concatenate([splits.calibration, splits.test])
@@ -260,16 +276,22 @@ def finish(
 
 
 def register(detector: Detector, name: str) -> tuple[str, bool, str]:
-    """Log the model to the active run and register it; see `train` for what can fail."""
+    """Log the model to the active run and register it: version, whether champion, run."""
+    registered, is_champion = log_model(detector, name)
+    return str(registered.version), is_champion, str(registered.run_id)
+
+
+@contextmanager
+def kept_if_unregistered(detector: Detector, name: str) -> Iterator[None]:
+    """Save the detector beside if the registry fails within the block."""
     try:
-        registered, is_champion = log_model(detector, name)
+        yield
     except DependencyDown as error:
-        folder = Path(f"{name}-unregistered")
+        folder = Path(f"{name}-unregistered-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
         save(detector, folder)
         raise DependencyDown(
             f"{error} The detector is saved in {folder} and can be used from there."
         ) from error
-    return str(registered.version), is_champion, str(registered.run_id)
 
 
 def recalibrated(
@@ -277,30 +299,61 @@ def recalibrated(
     alpha: float | None,
     data: Path | None = None,
     options: ReadOptions | None = None,
+    group_column: str | None = None,
 ) -> Detector:
-    """The same model with another threshold.
+    """The same model with another threshold. What was measured at the old one leaves the card.
 
     Args:
         alpha: The false-alarm rate; None keeps the one in force.
         data: New normal rows that took no part in training; their scores replace the old ones.
+        group_column: Which object each row measures; needed for a model calibrated on groups.
 
     Raises:
         AlphaNotSupported: too few calibration rows for that alpha.
+        BadData: `data` is the file that the model was trained on.
+        ConfigInvalid: groups for a model of rows, or none for a model of groups.
     """
-    old = detector.calibration
+    old, card = detector.calibration, detector.card
     rate = old.alpha if alpha is None else alpha
+    # Notes on the old calibration, and rates at the old threshold, would no longer be true.
+    notes = tuple(note for note in card.notes if "alpha" not in note)
+    lasting = ("test/auroc", "test/average_precision", "test/normal_rows", "test/anomalies")
+    metrics = {key: value for key, value in card.metrics.items() if key in lasting}
+    note = f"alpha was {old.alpha:g} when the model was trained and measured"
     if data is None:
-        return detector.with_alpha(rate)
-    chunks = open_reader(data, detector.schema, options=options or ReadOptions())
-    scores = np.concatenate([detector.anomaly_score(chunk.records) for chunk in chunks])
+        card = replace(card, notes=(*notes, note), metrics=metrics)
+        return replace(detector.with_alpha(rate), card=card)
+    if file_digest(data) == card.data.get("sha256"):
+        raise BadData(
+            "is the file that the model was trained on, so its scores are too small to calibrate "
+            "with. Give normal rows that took no part in training.",
+            code="training_data",
+            file=data,
+        )
+    if (group_column is not None) != (card.unit_of_calibration == "group"):
+        raise ConfigInvalid(
+            f"the model was calibrated on {card.unit_of_calibration}s: "
+            + ("drop --group-column." if group_column else "name the groups with --group-column.")
+        )
+    config = RunConfig()
+    if group_column is not None:
+        config = replace(config, split=SplitConfig(by="group", group_column=group_column))
+    table = read_table(data, _scoring_schema(detector), config, None, options or ReadOptions())
+    terms = detector.backend.score_features(detector.features(table.records))
+    scores = terms.scores if table.groups is None else highest_of_each(terms.scores, table.groups)
+    note = f"calibrated anew on {len(terms.scores):,} rows of {data.name}"
     card = replace(
-        detector.card,
-        rows={**detector.card.rows, "calibration": len(scores)},
-        unit_of_calibration="row",
-        notes=(*detector.card.notes, f"calibrated anew on {len(scores):,} rows of {data.name}"),
-        metrics={},
+        card,
+        rows={**card.rows, "calibration": len(terms.scores)},
+        notes=(*notes, note),
+        metrics=metrics,
     )
-    return replace(detector, calibration=calibrate(scores, rate, old.rule), card=card)
+    return replace(
+        detector,
+        calibration=calibrate(scores, rate, old.rule),
+        baseline=Baseline.of(detector.preprocessor.features.target_columns, terms),
+        card=card,
+    )
 
 
 def evaluate_file(
@@ -311,10 +364,14 @@ def evaluate_file(
     Raises:
         BadData: the file cannot be read, or no row has the normal label.
     """
-    wanted = Schema(tuple(c for c in detector.schema.columns if c in detector.schema.required))
-    table = read_table(data, wanted, RunConfig(), labels, options)
+    table = read_table(data, _scoring_schema(detector), RunConfig(), labels, options)
     rows = np.sort(np.concatenate([table.normal, table.anomalous]))
     return evaluate(detector, table.records.take(rows), np.isin(rows, table.anomalous))
+
+
+def _scoring_schema(detector: Detector) -> Schema:
+    """The columns without which a row cannot be scored, and no other."""
+    return Schema(detector.schema.required)
 
 
 def file_digest(path: Path) -> str:

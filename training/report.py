@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NORMAL, ANOMALY, LINE = "#1f6fb4", "#d1495b", "#333333"
-MOST_POINTS = 5_000
+FEWEST_POINTS, MOST_POINTS = 3, 5_000
 MOST_BARS = 25
+WIDE_NATS = 10
+"""Beyond this, errors of columns are shown on a logarithmic axis."""
 
 
 def figures(
@@ -32,9 +34,10 @@ def figures(
     found = {
         "loss.png": loss_figure(history),
         "scores.png": score_figure(detector, evaluation),
-        "latent.png": latent_figure(detector, evaluation, test),
         "features.png": feature_figure(detector, evaluation, test),
     }
+    if len(test) >= FEWEST_POINTS:
+        found["latent.png"] = latent_figure(detector, evaluation, test)
     if evaluation.is_anomalous.any() and not evaluation.is_anomalous.all():
         found["roc_pr.png"] = roc_pr_figure(evaluation)
     return found
@@ -54,6 +57,7 @@ def loss_figure(history: Sequence[Progress]) -> Figure:
     axes[3].plot(steps, [look.active_units for look in history], color=LINE)
     axes[3].set(title="active units", xlabel="step", ylabel="latents with KL > 0.01 nats")
     axes[3].set_ylim(bottom=0)
+    axes[3].yaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -137,7 +141,8 @@ def feature_figure(detector: Detector, evaluation: Evaluation, test: Records) ->
             means = part.mean(axis=0)[order]
             axis.barh(at + offset, means, 0.4, color=color, label=f"test, {name}")
     axis.set_yticks(at, [columns[j] for j in order])
-    axis.set_xscale("symlog", linthresh=1)
+    if np.abs(leading.mean(axis=0)).max() > WIDE_NATS:
+        axis.set_xscale("symlog", linthresh=1)
     axis.set(
         title="error by column",
         xlabel=f"mean {detector.model.score.unit} above the calibration rows' mean",

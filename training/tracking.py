@@ -86,7 +86,7 @@ def tracked_run(experiment: str, run_name: str) -> Iterator[Tracker]:
     with registry_errors(f"experiment {experiment}"):
         mlflow.set_experiment(experiment)
         run = mlflow.start_run(run_name=run_name)
-    with run:
+    with run, registry_errors(f"run {run_name}"):
         yield Tracker()
 
 

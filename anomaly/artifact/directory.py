@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, CannotWrite, ModelNotFound
 from anomaly.explain import Baseline
 from anomaly.preprocessing.preprocessor import Preprocessor
-from anomaly.scores import MissingFill
+from anomaly.scores import MissingFill, check_score
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -178,7 +179,8 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _check_seal(path: Path, text: bytes, sha256: str) -> None:
     """Find damage, not malice: whoever can write the file can write its digest."""
-    if _sha256(text.replace(sha256.encode(), UNSEALED.encode(), 1)) != sha256:
+    is_digest = re.fullmatch("[0-9a-f]{64}", sha256) is not None
+    if not is_digest or _sha256(text.replace(sha256.encode(), UNSEALED.encode(), 1)) != sha256:
         raise ArtifactRejected(
             f"{path} is not the file that was saved: its SHA-256 differs. It was altered or "
             "damaged; download the model again."
@@ -203,7 +205,7 @@ def _build(
         if name.startswith(PARAMETER)
     }
     preprocessor = build_preprocessor(manifest.schema, manifest.preprocessor, tensors)
-    _check_fit(manifest, preprocessor, parameters)
+    _check_fit(manifest, preprocessor, parameters, tensors)
     model = ScoringModel(
         vae=manifest.vae,
         parameters=parameters,
@@ -225,9 +227,12 @@ def _build(
     )
 
 
-def _check_fit(manifest: Manifest, preprocessor: Preprocessor, parameters: Parameters) -> None:
+def _check_fit(
+    manifest: Manifest, preprocessor: Preprocessor, parameters: Parameters, tensors: Tensors
+) -> None:
     """Compare what the manifest declares with what is there, before anything is allocated."""
     vae, counts = manifest.vae, preprocessor.features.counts
+    check_score(manifest.score, vae.posterior)
     declared = (vae.likelihood.gaussian, vae.likelihood.bernoulli, vae.likelihood.classes)
     if (
         declared != (counts.gaussian, counts.bernoulli, counts.classes)
@@ -238,6 +243,14 @@ def _check_fit(manifest: Manifest, preprocessor: Preprocessor, parameters: Param
         array.dtype != np.float32 for array in parameters.values()
     ):
         raise ArtifactRejected("the weights have other names, shapes or types than the model")
+    noise = manifest.score.noise(vae.sizes.latent, np.random.default_rng(0))
+    expected = {
+        "noise": noise.shape,
+        "fill.per_target": (vae.likelihood.targets,),
+        "baseline.per_column": (len(manifest.baseline_columns),),
+    }
+    if any(tensors[name].shape != shape for name, shape in expected.items()):
+        raise ArtifactRejected("the noise, fill or baseline has another shape than the model needs")
 
 
 def _check_tensors(tensors: Tensors) -> None:

@@ -33,7 +33,7 @@ from anomaly.data.frames import records_from_frame
 from anomaly.data.records import Records
 from anomaly.data.schema import Kind, Schema
 from anomaly.detector import Detector
-from anomaly.errors import ConfigInvalid, DependencyDown, ModelNotFound
+from anomaly.errors import AnomalyError, ConfigInvalid, DependencyDown, ModelNotFound
 
 FOLDER = "detector"
 """The artifact's folder within the MLflow model, below `data/`."""
@@ -142,6 +142,9 @@ def connect(*, create: bool = False) -> mlflow.MlflowClient:
         ConfigInvalid: MLflow knows no registry of that kind.
         DependencyDown: its database cannot be opened.
     """
+    # MLflow's own patience, 7 retries of 120 s, looks like a hang.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(DEFAULT_REGISTRY)
     if not create:
@@ -178,36 +181,42 @@ def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
         directory = Path(folder) / FOLDER
         save(detector, directory)
         wheel = pack_wheel(Path(folder))
-        info = mlflow.pyfunc.log_model(
-            name=FOLDER,
-            loader_module=__name__,
-            data_path=str(directory),
-            code_paths=[str(wheel)],
-            pip_requirements=[
-                f"code/{wheel.name}",
-                *(f"{package}=={version(package)}" for package in REQUIREMENTS),
-            ],
-            signature=signature_of(detector),
-            input_example=example,
-        )
+        with registry_errors(name):
+            return _log_and_register(detector, name, directory, wheel, example)
+
+
+def _log_and_register(
+    detector: Detector, name: str, directory: Path, wheel: Path, example: Any
+) -> tuple[ModelVersion, bool]:
+    info = mlflow.pyfunc.log_model(
+        name=FOLDER,
+        loader_module=__name__,
+        data_path=str(directory),
+        code_paths=[str(wheel)],
+        pip_requirements=[
+            f"code/{wheel.name}",
+            *(f"{package}=={version(package)}" for package in REQUIREMENTS),
+        ],
+        signature=signature_of(detector),
+        input_example=example,
+    )
     client = connect(create=True)
-    with registry_errors(name):
-        if not _is_registered(client, name):
-            client.create_registered_model(name)
-        registered = client.create_model_version(
-            name,
-            info.model_uri,
-            run_id=info.run_id,
-            description=card_text(detector),
-            tags={
-                "alpha": f"{detector.calibration.alpha:g}",
-                "data_digest": detector.card.data.get("sha256", ""),
-            },
-            model_id=info.model_id,
-        )
-        is_champion = CHAMPION not in client.get_registered_model(name).aliases
-        if is_champion:
-            client.set_registered_model_alias(name, CHAMPION, registered.version)
+    if not _is_registered(client, name):
+        client.create_registered_model(name)
+    registered = client.create_model_version(
+        name,
+        info.model_uri,
+        run_id=info.run_id,
+        description=card_text(detector),
+        tags={
+            "alpha": f"{detector.calibration.alpha:g}",
+            "data_digest": detector.card.data.get("sha256", ""),
+        },
+        model_id=info.model_id,
+    )
+    is_champion = CHAMPION not in client.get_registered_model(name).aliases
+    if is_champion:
+        client.set_registered_model_alias(name, CHAMPION, registered.version)
     return registered, is_champion
 
 
@@ -257,7 +266,32 @@ def fetch(uri: str, destination: Path) -> Fetched:
     return Fetched(directory, name, str(found.version), alias, found.run_id or "")
 
 
-URI = r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))"
+NAME = r"[\w .-]+"
+URI = rf"models:/(?P<name>{NAME})(?:@(?P<alias>{NAME})|/(?P<version>\d+))"
+
+
+def check_name(name: str) -> None:
+    """Refuse a name under which no model could be found again.
+
+    Raises:
+        ConfigInvalid: empty, or with other characters than letters, digits and ` _.-`.
+    """
+    if re.fullmatch(NAME, name) is None:
+        raise ConfigInvalid(
+            f"{name!r} cannot name a model: use letters, digits, spaces and `_.-`, so that "
+            "`models:/NAME@champion` finds it."
+        )
+
+
+def check_registry() -> None:
+    """Find out whether the registry answers, before any work is done.
+
+    Raises:
+        DependencyDown: it does not.
+    """
+    client = connect(create=True)
+    with registry_errors("all models"):
+        client.search_registered_models(max_results=1)
 
 
 def find(uri: str) -> ModelVersion:
@@ -293,7 +327,9 @@ def registry_errors(what: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise ConfigInvalid(f"{what}: MLflow refuses it: {error.message}") from error
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
             raise ModelNotFound(
                 f"{what}: the registry at {mlflow.get_registry_uri()} has no such model, version "
                 f"or alias ({error.message}). `anomaly train DATA --name NAME` registers one; the "
@@ -304,6 +340,8 @@ def registry_errors(what: str) -> Iterator[None]:
             "MLFLOW_TRACKING_URI and that the server runs."
         ) from error
     except OSError as error:
+        if isinstance(error, AnomalyError):
+            raise
         raise DependencyDown(
             f"{what}: the registry at {mlflow.get_registry_uri()} does not answer "
             f"({type(error).__name__}). Check MLFLOW_TRACKING_URI and that the server runs."

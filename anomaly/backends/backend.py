@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -175,13 +176,16 @@ def cuda_available(device: Device) -> bool:
     if device is Device.AUTO and not _has_nvidia_driver():
         # Importing torch takes a second and more: not where no GPU can be.
         return False
-    from anomaly.backends.torch_backend import torch_sees_cuda
+    found = False
+    if find_spec("torch") is not None:
+        from anomaly.backends.torch_backend import torch_sees_cuda
 
-    found = torch_sees_cuda()
+        found = torch_sees_cuda()
     if device is Device.CUDA and not found:
         raise DeviceUnavailable(
-            "device `cuda` was asked for, but torch finds no usable GPU here. Check the driver and "
-            "that the CUDA build of torch is installed, or use device `cpu` or `auto`."
+            "device `cuda` was asked for, but there is no torch that finds a usable GPU here. "
+            "Check the driver and that the CUDA build of torch is installed, or use device `cpu` "
+            "or `auto`."
         )
     return found
 

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -27,7 +28,7 @@ from anomaly.errors import (
     DeviceUnavailable,
     ModelNotFound,
     NotEnoughRows,
-    UnsafePath,
+    TrainingDiverged,
 )
 
 USAGE, DATA, NO_INPUT, UNAVAILABLE, INTERNAL, CANNOT_WRITE, TRY_AGAIN, PERMISSION, CONFIG = (
@@ -52,13 +53,14 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ModelNotFound, NO_INPUT),
     (DependencyDown, UNAVAILABLE),
     (CannotWrite, CANNOT_WRITE),
-    (UnsafePath, PERMISSION),
+    (TrainingDiverged, INTERNAL),
     (ConfigInvalid, CONFIG),
     (ArtifactRejected, CONFIG),
     (DeviceUnavailable, CONFIG),
     (AnomalyError, DATA),
     (FileNotFoundError, NO_INPUT),
     (IsADirectoryError, NO_INPUT),
+    (NotADirectoryError, NO_INPUT),
     (PermissionError, PERMISSION),
 )
 """First match wins."""
@@ -96,7 +98,9 @@ def run(arguments: list[str]) -> int:
         for kind, code in EXIT_CODES:
             if isinstance(error, kind):
                 return _fail(getattr(error, "code", "error"), _message(error), code, as_json)
-        raise
+        traceback.print_exc()
+        advice = "This is a fault of the program: please report it with the lines above."
+        return _fail("internal", f"{type(error).__name__}: {error}. {advice}", INTERNAL, as_json)
     if code == TYPERS_INTERRUPTED:
         return _interrupted()
     return code if isinstance(code, int) else 0

@@ -76,6 +76,11 @@ class Column:
         is_modelled = self.role in (Role.FEATURE, Role.CONTEXT)
         if self.cycles and self.kind is not Kind.DATETIME:
             raise ValueError(f"column {self.name!r} is {self.kind}: only a datetime has `cycles`")
+        if self.role is Role.TIME and self.kind not in (Kind.DATETIME, Kind.NUMERIC):
+            raise ValueError(
+                f"column {self.name!r} is {self.kind}: only a datetime or a number orders rows in "
+                "time"
+            )
         if self.kind is Kind.DATETIME and is_modelled and not self.cycles:
             raise ValueError(
                 f"column {self.name!r}: a datetime can be a {self.role} only through cyclic parts; "
