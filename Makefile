@@ -14,7 +14,7 @@ demo: install ## fit, register, batch-score, serve and monitor a detector of rea
 	$(BIN)/python examples/demo.py
 
 test: install ## every test, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --dist loadscope --cov --cov-report=term:skip-covered
 
 serve: install ## serve a registered model: make serve MODEL=models:/NAME@champion
 	$(BIN)/anomaly serve $(MODEL)
@@ -40,5 +40,5 @@ constraints: ## pin what is installed now
 	$(PIP) freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 
 clean: ## remove everything that make and the demo made
-	rm -rf $(VENV) demo mlflow.db mlruns build dist *.egg-info .coverage \
+	rm -rf $(VENV) .venv-bench demo mlflow.db mlruns build dist *.egg-info .coverage \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

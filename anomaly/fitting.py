@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +17,12 @@ from anomaly.data.schema import STRICT
 from anomaly.errors import TrainingDiverged
 from anomaly.models.objective import Batch, Loss, Objective, loss_of
 from anomaly.models.vae import VAE
+
+if TYPE_CHECKING:
+    from anomaly.models.torch_ops import TorchOps
+
+SMALL_STEP_FLOPS = 2e9
+"""Steps below this run on one thread: about 10 ms of one core."""
 
 ACTIVE_UNIT_NATS = 0.01
 """A latent whose mean KL is above this carries information (after Burda et al. 2016, app. C)."""
@@ -112,7 +119,7 @@ def fit(
 ) -> Fitted:
     """Minimise the objective on the fit rows; keep the parameters that are best on the others.
 
-    Deterministic for one seed, machine, device and number of threads.
+    Deterministic for one seed, machine and device (and number of threads, for large steps).
 
     Raises:
         TrainingDiverged: the loss or a gradient is no longer finite.
@@ -125,6 +132,49 @@ def fit(
     ops = TorchOps(where, for_scoring=False)
     generator = torch.Generator(where).manual_seed(seed)
     initial = vae.initial(np.random.default_rng(seed))
+    with _threads(_step_flops(initial, min(config.batch_rows, len(fit_rows)))):
+        return _fit(
+            vae, config, fit_rows, early_stop_rows, corruption, initial, ops, generator, on_look
+        )
+
+
+def _step_flops(parameters: Parameters, rows: int) -> float:
+    """Operations of one training step, about: forward once, backward twice."""
+    numbers: int = sum(array.size for array in parameters.values())
+    return 6.0 * rows * numbers
+
+
+@contextmanager
+def _threads(step_flops: float) -> Iterator[None]:
+    """One thread for small steps: several only wait for each other, for seconds on a busy machine.
+
+    One thread also makes the parameters independent of the number of cores.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if step_flops < SMALL_STEP_FLOPS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(
+    vae: VAE,
+    config: FitConfig,
+    fit_rows: Features,
+    early_stop_rows: Features,
+    corruption: Corruption,
+    initial: Parameters,
+    ops: TorchOps,
+    generator: Any,
+    on_look: Callable[[Progress], None] | None,
+) -> Fitted:
+    import torch
+
+    where = ops.device
     parameters = {
         name: torch.tensor(value, device=where, requires_grad=True)
         for name, value in initial.items()

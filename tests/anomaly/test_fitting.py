@@ -163,7 +163,7 @@ class TestDivergence:
     def test_a_loss_that_is_not_finite_ends_training_with_advice(self) -> None:
         broken = plane(320, 0)
         broken[7, 2] = np.inf
-        with pytest.raises(TrainingDiverged, match=r"smaller `fit\.learning_rate`"):
+        with pytest.raises(TrainingDiverged, match=r"detector\.fit\.learning_rate"):
             run(rows=features(broken))
 
     def test_so_does_a_held_out_loss_that_is_not_finite(self) -> None:
