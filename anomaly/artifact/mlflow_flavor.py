@@ -327,9 +327,11 @@ def registry_errors(what: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code == "INVALID_PARAMETER_VALUE":
+        # MLflow calls an alias that nobody set an invalid parameter, too.
+        is_missing = "not found" in str(error.message)
+        if error.error_code == "INVALID_PARAMETER_VALUE" and not is_missing:
             raise ConfigInvalid(f"{what}: MLflow refuses it: {error.message}") from error
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+        if is_missing or error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
             raise ModelNotFound(
                 f"{what}: the registry at {mlflow.get_registry_uri()} has no such model, version "
                 f"or alias ({error.message}). `anomaly train DATA --name NAME` registers one; the "
