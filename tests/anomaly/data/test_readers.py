@@ -23,9 +23,9 @@ TEXT = b"a,b\n1,2\n3,4\n"
         ("t.csv", TEXT),
         ("t.CSV", TEXT),
         ("t.txt", TEXT),
-        ("t.csv.gz", gzip.compress(TEXT)),
+        ("t.csv.gz", gzip.compress(TEXT, mtime=0)),
         ("t.tsv", TEXT.replace(b",", b"\t")),
-        ("t.v2.tsv.gz", gzip.compress(TEXT.replace(b",", b"\t"))),
+        ("t.v2.tsv.gz", gzip.compress(TEXT.replace(b",", b"\t"), mtime=0)),
     ],
 )
 def test_the_format_is_known_by_the_suffix(tmp_path: Path, name: str, data: bytes) -> None:
