@@ -282,11 +282,6 @@ def with_roles(
             else column
             for column in schema.columns
         ]
-        if time is not None and schema.column(time).kind not in (Kind.DATETIME, Kind.NUMERIC):
-            raise ConfigInvalid(
-                f"column {time!r} is {schema.column(time).kind}: only a datetime or a number can "
-                "order the rows. Write dates as ISO 8601, such as 2024-01-31T13:45:00."
-            )
         return Schema(tuple(columns))
     except ValidationError as error:
         raise ConfigInvalid(first_reason(error)) from error

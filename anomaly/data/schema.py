@@ -78,8 +78,8 @@ class Column:
             raise ValueError(f"column {self.name!r} is {self.kind}: only a datetime has `cycles`")
         if self.role is Role.TIME and self.kind not in (Kind.DATETIME, Kind.NUMERIC):
             raise ValueError(
-                f"column {self.name!r} is {self.kind}: only a datetime or a number orders rows in "
-                "time"
+                f"column {self.name!r} is {self.kind}: only a datetime or a number can "
+                "order the rows. Write dates as ISO 8601, such as 2024-01-31T13:45:00"
             )
         if self.kind is Kind.DATETIME and is_modelled and not self.cycles:
             raise ValueError(

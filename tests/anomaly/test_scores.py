@@ -278,7 +278,12 @@ class TestMissingFill:
         observed = np.array([[True, True], [True, False]])
         fill = MissingFill.of(terms, observed)
         assert fill.per_target.tolist() == [2.0, 10.0]
-        assert fill.rest == 3.0
+
+    def test_the_rest_is_that_of_a_complete_row(self) -> None:
+        """Three of four entries are there, so the mean rest, 3, is three quarters of it."""
+        terms = ScoreTerms(np.zeros((2, 2)), np.array([2.0, 4.0]))
+        assert MissingFill.of(terms, np.array([[True, True], [True, False]])).rest == 4.0
+        assert MissingFill.of(terms, np.ones((2, 2), bool)).rest == 3.0
 
     def test_a_target_that_was_never_observed_costs_nothing(self) -> None:
         terms = ScoreTerms(np.array([[1.0, 10.0]]), np.array([2.0]))

@@ -96,6 +96,7 @@ def test_a_registered_model_is_served_by_its_alias_and_its_version(
     from anomaly.artifact.mlflow_flavor import log_model
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = mlflow.create_experiment("pumps", artifact_location=str(tmp_path / "artifacts"))
     with mlflow.start_run(experiment_id=experiment) as run:
         log_model(detector, "pumps")
@@ -110,3 +111,4 @@ def test_a_registered_model_is_served_by_its_alias_and_its_version(
         assert scores.tolist() == detector.anomaly_score(records).tolist()
     with pytest.raises(ModelNotFound):
         open_served("models:/pumps@challenger", Device.CPU)
+    mlflow.set_tracking_uri("")
