@@ -238,3 +238,78 @@ def test_the_configuration_is_shown_resolved_and_described(
 
     assert (shown["preset"], shown["seed"]) == ("fast", 7)
     assert set(shown) == set(schema["properties"])
+
+
+@pytest.mark.parametrize("rows", [10, 11, 12])
+def test_the_smallest_tables_train_and_register(
+    own: Path, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
+    machines.written(machines.records(rows), own / "few.csv")
+    answer = answer_of(capsys, "train", "few.csv", "--name", "few", *QUICK)
+    assert answer["rows"]["fit"] >= 5
+    assert sum(answer["rows"].values()) == rows
+    assert "few" in names()
+
+
+@pytest.mark.parametrize("name", ["a/b", "a@b", "models:/m", "", "a\nb"])
+def test_a_name_under_which_no_model_can_be_found_is_refused_before_the_work(
+    own: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run(["train", "rows.csv", "--name", name]) == 78
+    assert "cannot name a model" in capsys.readouterr().err
+    assert names() == []
+
+
+def test_rows_are_not_split_by_time_and_by_group_at_once(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", "rows.csv", "--name", "m", "--time-column", "taken", "--group-column", "site"]
+    assert run(train) == 78
+    assert "either by time or by group" in capsys.readouterr().err
+
+
+def test_a_group_column_of_the_configuration_is_no_feature_either(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("--set", "split.by=group", "--set", "split.group_column=site")
+    answer_of(capsys, "train", "rows.csv", "--name", "m", *settings, *QUICK)
+    assert "site" not in {c.name for c in anomaly.load("models:/m/1").schema.required}
+
+
+def test_the_rows_of_the_training_do_not_calibrate(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_of(capsys, "train", "rows.csv", "--name", "m", *QUICK)
+    assert run(["calibrate", "models:/m/1", "--data", "rows.csv"]) == 65
+    assert "took no part in training" in capsys.readouterr().err
+
+
+def test_a_model_of_groups_is_measured_and_calibrated_by_groups(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = answer_of(
+        capsys, "train", "rows.csv", "--name", "m", "--group-column", "site", *QUICK
+    )
+    assert {"test/false_alarm_rate", "test/row_false_alarm_rate"} <= set(trained["metrics"])
+    machines.written(
+        machines.records(60, seed=9),
+        own / "new.csv",
+        site=np.array([f"place {i // 6}" for i in range(60)], object),
+    )
+    again = ("calibrate", "models:/m/1", "--data", "new.csv", "--alpha", "0.2")
+    assert run([*again]) == 78
+    assert "name the groups with --group-column" in capsys.readouterr().err
+    answer_of(capsys, *again, "--group-column", "site")
+    detector = anomaly.load("models:/m/2")
+    assert detector.calibration.n == 10
+    assert detector.card.unit_of_calibration == "group"
+
+
+def test_what_was_measured_at_another_alpha_leaves_the_card(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_of(capsys, "train", "rows.csv", "--name", "m", "--alpha", "0.1", *QUICK)
+    answer_of(capsys, "calibrate", "models:/m/1", "--alpha", "0.3")
+    card = anomaly.load("models:/m/2").card
+    assert "test/false_alarm_rate" not in card.metrics
+    assert "alpha was 0.1" in card.notes[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -106,3 +108,21 @@ def test_a_copy_with_other_parameters_scores_otherwise(detector: Detector) -> No
     changed = open_backend(other, None, Device.CPU).score_features(features).scores
 
     assert (changed != detector.backend.score_features(features).scores).all()
+
+
+def test_an_environment_without_torch_has_no_gpu_and_says_so() -> None:
+    """Where a model is only scored, torch need not be installed, whatever hardware is there."""
+    program = """
+import sys
+sys.modules["torch"] = None  # as if it were not installed
+from anomaly.backends.backend import Device, cuda_available
+from anomaly.errors import DeviceUnavailable
+assert not cuda_available(Device.AUTO)
+try:
+    cuda_available(Device.CUDA)
+except DeviceUnavailable as error:
+    assert "no torch" in str(error)
+else:
+    raise AssertionError("cuda was promised")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
