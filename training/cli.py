@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anomaly.cli import options
 from anomaly.cli.console import progress, result, say, table
+
+if TYPE_CHECKING:
+    from training.pipeline import Labels
 
 app = typer.Typer()
 config_app = typer.Typer(help="The configuration of a training run.", no_args_is_help=True)
@@ -25,7 +28,10 @@ Settings = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option("--label-column", help="Known truth: measures, never trains.")
 ]
-NormalLabel = Annotated[str, typer.Option("--normal-label", help="The label of normal rows.")]
+NormalLabel = Annotated[
+    str | None,
+    typer.Option("--normal-label", help="The label of normal rows. [default: 0]"),
+]
 
 
 @app.command()
@@ -63,7 +69,7 @@ def train(
         typer.Option(help="Cyclic parts of a date as features: `when=hour_of_day,day_of_week`."),
     ] = None,
     label_column: LabelColumn = None,
-    normal_label: NormalLabel = "0",
+    normal_label: NormalLabel = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
@@ -78,7 +84,6 @@ def train(
     from anomaly.fitting import Progress
     from training import pipeline
     from training.config import load_config
-    from training.pipeline import Labels
     from training.schemas import training_schema
 
     if time_column and group_column:
@@ -112,7 +117,8 @@ def train(
         drop=drop or [],
         cycles=cycles or [],
     )
-    labels = Labels(chosen_schema.label.name, normal_label) if chosen_schema.label else None
+    label = chosen_schema.label
+    labels = _labels(label.name if label else None, normal_label)
     if chosen_schema.time and run.split.by != "time":
         say(
             f"note: rows are split at random; to fit on the earliest, say --time-column "
@@ -159,6 +165,17 @@ def train(
         "notes": trained.notes,
     }
     result(answer, as_json=as_json, text="\n".join(lines))
+
+
+def _labels(column: str | None, normal: str | None) -> Labels | None:
+    from anomaly.errors import ConfigInvalid
+    from training.pipeline import Labels
+
+    if column is not None:
+        return Labels(column, "0" if normal is None else normal)
+    if normal is not None:
+        raise ConfigInvalid("--normal-label says which label is normal: name its --label-column.")
+    return None
 
 
 def _alpha(
@@ -239,7 +256,7 @@ def evaluate(
     data: options.Data,
     model: options.Model,
     label_column: LabelColumn = None,
-    normal_label: NormalLabel = "0",
+    normal_label: NormalLabel = None,
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
@@ -249,10 +266,10 @@ def evaluate(
     """Measure a model on rows that took no part in training."""
     import anomaly
     from anomaly.backends.backend import device_named
-    from training.pipeline import Labels, evaluate_file
+    from training.pipeline import evaluate_file
 
     detector = anomaly.load(model, device_named(device))
-    labels = Labels(label_column, normal_label) if label_column else None
+    labels = _labels(label_column, normal_label)
     read = options.read_options(delimiter, encoding, newlines_in_values)
     found = evaluate_file(detector, data, labels, read)
     by_missing = found.false_alarms_by_missing

@@ -122,8 +122,10 @@ def explain(
     data: options.Data,
     model: options.Model,
     alpha: options.Alpha = None,
-    rows: Annotated[int, typer.Option(help="At most so many rows, the most anomalous first.")] = 10,
-    top_k: Annotated[int, typer.Option(help="Reasons for each row.")] = 3,
+    rows: Annotated[
+        int, typer.Option(min=1, help="At most so many rows, the most anomalous first.")
+    ] = 10,
+    top_k: Annotated[int, typer.Option(min=1, help="Reasons for each row.")] = 3,
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",

@@ -313,3 +313,13 @@ def test_what_was_measured_at_another_alpha_leaves_the_card(
     card = anomaly.load("models:/m/2").card
     assert "test/false_alarm_rate" not in card.metrics
     assert "alpha was 0.1" in card.notes[-1]
+
+
+@pytest.mark.parametrize("command", [("train", "--name", "m"), ("evaluate", "--model", "m")])
+def test_a_normal_label_without_its_column_is_refused(
+    own: Path, artifact: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    verb, option, value = command
+    named = str(artifact) if verb == "evaluate" else value
+    assert run([verb, "rows.csv", option, named, "--normal-label", "ok"]) == 78
+    assert "name its --label-column" in capsys.readouterr().err
