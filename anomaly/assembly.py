@@ -28,6 +28,7 @@ from anomaly.backends.backend import (
     open_backend,
 )
 from anomaly.calibration import Rule, calibrate, supported
+from anomaly.compatibility import check_objective, check_prior, check_score
 from anomaly.data.records import Records, check_nullability
 from anomaly.data.schema import STRICT, Schema
 from anomaly.data.splits import Splits
@@ -39,7 +40,7 @@ from anomaly.models.ops import TILE_ROWS
 from anomaly.models.vae import VAEConfig, assemble_vae
 from anomaly.preprocessing.fit import fit_preprocessor
 from anomaly.preprocessing.preprocessor import PreprocessingConfig, Preprocessor
-from anomaly.scores import DEFAULT_SCORE, MissingFill, Score, check_score
+from anomaly.scores import DEFAULT_SCORE, MissingFill, Score
 
 MOST_FILL_ROWS = 20_000
 """Mean terms are taken over at most so many fit rows: more would not move a mean."""
@@ -61,6 +62,18 @@ class DetectorConfig:
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     rule: Rule = Rule.CONFORMAL
     block_rows: Annotated[int, Field(ge=TILE_ROWS, le=65_536, multiple_of=TILE_ROWS)] = BLOCK_ROWS
+
+
+def check_config(config: DetectorConfig) -> None:
+    """Refuse parts that do not go together, before any row is read.
+
+    Raises:
+        ConfigInvalid: see `anomaly.compatibility`.
+    """
+    model = config.model
+    check_prior(model.prior, model.posterior)
+    check_objective(config.fit.objective, model.prior, model.posterior)
+    check_score(config.score, model.posterior)
 
 
 @plain_dataclass(frozen=True)
@@ -98,13 +111,14 @@ def assemble(
             that a normal group is flagged at all with probability at most alpha.
 
     Raises:
+        ConfigInvalid: parts that do not go together.
         SchemaMismatch: the records do not fit the schema.
         TrainingDiverged: the fit broke down.
         AlphaNotSupported: too few calibration rows for the alpha that was given.
     """
     schema.check_names(tuple(records.columns))
     check_nullability(schema.required, records)
-    check_score(config.score, config.model.posterior)
+    check_config(config)
     if config.alpha is not None:
         units = splits.calibration if groups is None else set(groups[splits.calibration])
         supported(config.alpha, len(units))

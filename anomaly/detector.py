@@ -16,6 +16,7 @@ from anomaly.data.records import Records, check_nullability
 from anomaly.data.schema import STRICT, Schema
 from anomaly.errors import BadData
 from anomaly.explain import Attributions, Baseline, attribute
+from anomaly.models.ops import NumpyOps
 from anomaly.preprocessing.preprocessor import ColumnWarning, Preprocessor
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class Detector:
                 f"columns ({', '.join(c.name for c in self.schema.context)}). Use `interpolate`.",
                 code="needs_context",
             )
-        z = np.random.default_rng(seed).standard_normal((n, self.model.vae.sizes.latent))
+        prior = self.model.vae.latent_prior(NumpyOps(), self.model.parameters)
+        z = prior.sample(n, np.random.default_rng(seed))
         return self._decode(z, np.zeros((n, 0), np.float32))
 
     def interpolate(self, start: Rows, end: Rows, steps: int = 8) -> dict[str, Values]:

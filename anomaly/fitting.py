@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from anomaly.arrays import Bool, Features, Int64, Parameters
 from anomaly.data.schema import STRICT
 from anomaly.errors import TrainingDiverged
-from anomaly.models.objective import Batch, Loss, Objective, loss_of
+from anomaly.models.objective import ELBO, Batch, Loss, Objective, loss_of
 from anomaly.models.vae import VAE
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 SMALL_STEP_FLOPS = 2e9
 """Steps below this run on one thread: about 10 ms of one core."""
 
-ACTIVE_UNIT_NATS = 0.01
-"""A latent whose mean KL is above this carries information (after Burda et al. 2016, app. C)."""
+ACTIVE_UNIT_VARIANCE = 0.01
+"""A latent whose mean varies more than this between rows is active (Burda et al. 2016, sec. 5)."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -53,7 +53,7 @@ class FitConfig:
     noise: Annotated[float, Field(ge=0)] = 0.2
     check_every: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 6
-    objective: Objective = Objective()
+    objective: Annotated[Objective, Field(discriminator="kind")] = ELBO()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Progress:
     """One look at the early-stop rows; means a row, in nats.
 
     Attributes:
-        loss, reconstruction, kl: On early-stop rows, clean inputs, the final beta.
+        loss, reconstruction, kl: On early-stop rows, clean inputs, the final weights.
         train_loss, train_reconstruction, train_kl: Means over the steps since the last look.
-        active_units: Latents with a mean KL above 0.01 nats.
+        active_units: Latents whose posterior mean has a variance above 0.01 over the rows.
         gradient_norm: Mean over the same steps, before clipping.
         best: Whether this is the smallest held-out loss so far.
     """
@@ -131,7 +131,7 @@ def fit(
     where = torch.device(device)
     ops = TorchOps(where, for_scoring=False)
     generator = torch.Generator(where).manual_seed(seed)
-    initial = vae.initial(np.random.default_rng(seed))
+    initial = vae.initial(np.random.default_rng(seed), fit_rows.inputs, fit_rows.context)
     with _threads(_step_flops(initial, min(config.batch_rows, len(fit_rows)))):
         return _fit(
             vae, config, fit_rows, early_stop_rows, corruption, initial, ops, generator, on_look
@@ -182,15 +182,19 @@ def _fit(
     batches = _batches(_on_device(fit_rows, where), config.batch_rows, generator)
     held_out = _on_device(early_stop_rows, where)
     corrupt = _Corrupter(corruption, config, generator, where)
-    noise_shape = (1, config.batch_rows, vae.sizes.latent)
-    fixed_noise = torch.randn((4, 1, vae.sizes.latent), generator=generator, device=where)
+    objective = config.objective
+    noise_shape = (*objective.draws(config.batch_rows), vae.sizes.latent)
+    fixed_noise = torch.randn(
+        (*objective.held_out_draws(len(early_stop_rows)), vae.sizes.latent),
+        generator=generator,
+        device=where,
+    )
     optimiser = torch.optim.AdamW(
         parameters.values(),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         fused=True,
     )
-    objective = config.objective
     history: list[Progress] = []
     best = initial
     sums = torch.zeros(4, device=where)
@@ -209,8 +213,8 @@ def _fit(
             parameters,
             dataclasses.replace(batch, inputs=corrupt(batch)),
             noise,
-            objective.beta_at(step),
-            objective.capacity,
+            objective,
+            step,
         )
         optimiser.zero_grad()
         loss.total.backward()
@@ -221,9 +225,7 @@ def _fit(
         if since_look < config.check_every and step + 1 < config.steps:
             continue
         with torch.inference_mode():
-            held = loss_of(
-                ops, vae, parameters, held_out, fixed_noise, objective.beta, objective.capacity
-            )
+            held = loss_of(ops, vae, parameters, held_out, fixed_noise, objective)
         look = _look(step + 1, config.steps, held, (sums / since_look).tolist(), history)
         history.append(look)
         if look.best:
@@ -255,6 +257,7 @@ def _look(
             "(`--set detector.fit.learning_rate=0.0005`), and look for columns with extreme "
             "values: `--set detector.preprocessing.numeric_target=rank_normal` tames them."
         )
+    variance = held.posterior.loc.var(0, correction=0)
     return Progress(
         step=step,
         of_steps=of_steps,
@@ -264,7 +267,7 @@ def _look(
         train_loss=means[0],
         train_reconstruction=means[1],
         train_kl=means[2],
-        active_units=int((held.kl_per_latent > ACTIVE_UNIT_NATS).sum().item()),
+        active_units=int((variance > ACTIVE_UNIT_VARIANCE).sum().item()),
         gradient_norm=means[3],
         best=all(numbers[0] < earlier.loss for earlier in history),
     )

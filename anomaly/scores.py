@@ -21,10 +21,9 @@ from pydantic.dataclasses import dataclass
 
 from anomaly.arrays import Bool, Float32, Float64, Parameters, Tensor
 from anomaly.data.schema import STRICT
-from anomaly.errors import ConfigInvalid
 from anomaly.models.objective import Batch
 from anomaly.models.ops import Ops
-from anomaly.models.posterior import DiagonalNormal, PointPosterior, Posterior
+from anomaly.models.posterior import DiagonalNormal
 from anomaly.models.vae import VAE
 
 Draws = Annotated[int, Field(ge=1, le=4096)]
@@ -100,7 +99,8 @@ class ReconstructionError:
 class NegativeELBO:
     """Negative evidence lower bound in nats: reconstruction error + KL(posterior || prior).
 
-    An upper bound of -log p(x) (Kingma & Welling 2014, eq. 3). The KL is exact.
+    An upper bound of -log p(x) (Kingma & Welling 2014, eq. 3). The KL is exact for a standard
+    normal prior; for a mixture it is estimated from the same draws.
 
     Attributes:
         draws: S, of the reconstruction; 0 decodes the posterior mean alone.
@@ -119,7 +119,7 @@ class NegativeELBO:
     ) -> ScoreTerms:
         """See the module; targets float64 make the terms float64."""
         posterior, log_prob = _posterior_and_log_prob(ops, vae, parameters, noise, batch)
-        kl = vae.prior.kl(ops, posterior).sum(-1)
+        kl = vae.latent_prior(ops, parameters).kl(ops, posterior, noise)
         return ScoreTerms(-log_prob, kl + 0.0 * log_prob[:, 0])
 
 
@@ -149,7 +149,8 @@ class NegativeIWBound:
         z = posterior.sample(ops, noise)
         outputs = vae.decode(ops, parameters, z, batch.context)
         log_prob = vae.likelihood.log_prob(ops, parameters, outputs, batch.targets)
-        log_ratio = vae.prior.log_prob(z) - posterior.log_prob_of_noise(noise)
+        log_prior = vae.latent_prior(ops, parameters).log_prob(ops, z)
+        log_ratio = log_prior - posterior.log_prob_of_noise(noise)
         # Entries that are missing explain nothing, so they must not weigh the draws either.
         log_weights = (log_prob * batch.observed).sum(-1) + log_ratio
         log_total = ops.logsumexp(log_weights, 0)
@@ -172,19 +173,6 @@ def _posterior_and_log_prob(
     outputs = vae.decode(ops, parameters, posterior.sample(ops, noise), batch.context)
     log_prob = vae.likelihood.log_prob(ops, parameters, outputs, batch.targets)
     return posterior, log_prob.mean(0)
-
-
-def check_score(score: Score, posterior: Posterior) -> None:
-    """Refuse a bound on the likelihood where the posterior is a point.
-
-    Raises:
-        ConfigInvalid: the model is a plain autoencoder and the score needs a KL.
-    """
-    if isinstance(posterior, PointPosterior) and isinstance(score, NegativeELBO | NegativeIWBound):
-        raise ConfigInvalid(
-            f"the score {score.kind!r} needs a posterior with a width, and a plain autoencoder has "
-            "none. Use `squared_error` or `reconstruction`, or a Gaussian posterior."
-        )
 
 
 def antithetic_noise(draws: int, latent: int, rng: np.random.Generator) -> Float32:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from anomaly.assembly import DetectorConfig, as_plain
+from anomaly.assembly import DetectorConfig, as_plain, check_config
 from anomaly.backends.backend import Device
 from anomaly.data.schema import STRICT, first_reason
 from anomaly.data.splits import SplitConfig
@@ -45,7 +45,8 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
         settings: Such as `seed=1` or `detector.fit.steps=500`; values are YAML.
 
     Raises:
-        ConfigInvalid: not YAML, an unknown key, a value out of range, an unknown preset.
+        ConfigInvalid: not YAML, an unknown key, a value out of range, an unknown preset, or parts
+            that do not go together.
     """
     plain = _read(path) if path else {}
     for setting in settings:
@@ -59,12 +60,14 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
         "detector": as_plain(preset_config(preset)),
     }
     try:
-        return _ADAPTER.validate_python(_merged(base, plain))
+        config = _ADAPTER.validate_python(_merged(base, plain))
     except ValidationError as error:
         where = f"{path}: " if path else ""
         raise ConfigInvalid(
             f"{where}{first_reason(error)}. `anomaly config schema` prints every key."
         ) from error
+    check_config(config.detector)
+    return config
 
 
 def to_plain(config: RunConfig) -> dict[str, Any]:

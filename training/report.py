@@ -55,7 +55,7 @@ def loss_figure(history: Sequence[Progress]) -> Figure:
         axis.set(title=name.upper() if name == "kl" else name, xlabel="step", ylabel="nats a row")
     axes[0].legend(frameon=False)
     axes[3].plot(steps, [look.active_units for look in history], color=LINE)
-    axes[3].set(title="active units", xlabel="step", ylabel="latents with KL > 0.01 nats")
+    axes[3].set(title="active units", xlabel="step", ylabel="latents that vary between rows")
     axes[3].set_ylim(bottom=0)
     axes[3].yaxis.get_major_locator().set_params(integer=True)
     return figure

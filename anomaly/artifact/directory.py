@@ -26,12 +26,13 @@ from anomaly.artifact.manifest import (
 from anomaly.artifact.tensors import Tensors, build_preprocessor, describe_preprocessor
 from anomaly.backends.backend import BackendName, Device, ScoringModel, open_backend
 from anomaly.calibration import Calibration, supported
+from anomaly.compatibility import check_prior, check_score
 from anomaly.data.schema import first_reason
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, CannotWrite, ModelNotFound
 from anomaly.explain import Baseline
 from anomaly.preprocessing.preprocessor import Preprocessor
-from anomaly.scores import MissingFill, check_score
+from anomaly.scores import MissingFill
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -232,6 +233,7 @@ def _check_fit(
 ) -> None:
     """Compare what the manifest declares with what is there, before anything is allocated."""
     vae, counts = manifest.vae, preprocessor.features.counts
+    check_prior(vae.prior, vae.posterior)
     check_score(manifest.score, vae.posterior)
     declared = (vae.likelihood.gaussian, vae.likelihood.bernoulli, vae.likelihood.classes)
     if (

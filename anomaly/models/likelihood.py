@@ -53,12 +53,17 @@ class Variance(StrEnum):
     """How the standard deviation of numeric targets is found.
 
     Attributes:
-        PER_FEATURE: One learned number a feature (sigma-VAE; Rybkin, Daniilidis & Levine 2021).
         UNIT: Fixed at 1: half the squared error, as in a plain autoencoder.
+        SHARED: One learned number; at its best the root of the mean squared error (sigma-VAE;
+            Rybkin, Daniilidis & Levine 2021, eq. 5).
+        PER_FEATURE: One learned number a feature.
+        PER_ROW: One of each row and feature, given by the decoder (Nix & Weigend 1994).
     """
 
-    PER_FEATURE = "per_feature"
     UNIT = "unit"
+    SHARED = "shared"
+    PER_FEATURE = "per_feature"
+    PER_ROW = "per_row"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -98,25 +103,39 @@ class ProductLikelihood:
     @property
     def outputs(self) -> int:
         """R, the numbers the decoder gives."""
-        return self.gaussian + self.bernoulli + sum(self.classes)
+        return self._spreads + self.gaussian + self.bernoulli + sum(self.classes)
+
+    @property
+    def _spreads(self) -> int:
+        """How many raw standard deviations stand before the decoder's other numbers."""
+        return self.gaussian if self.config.variance is Variance.PER_ROW else 0
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, by name."""
-        if self.config.variance is Variance.UNIT or not self.gaussian:
+        if not self.gaussian:
             return {}
-        return {"likelihood.raw_sigma": (self.gaussian,)}
+        match self.config.variance:
+            case Variance.SHARED:
+                return {"likelihood.raw_sigma": (1,)}
+            case Variance.PER_FEATURE:
+                return {"likelihood.raw_sigma": (self.gaussian,)}
+            case Variance.UNIT | Variance.PER_ROW:
+                return {}
 
     def initial(self) -> Parameters:
         """Fresh parameters: every learned standard deviation starts near 1."""
         return {name: np.full(shape, 0.5, np.float32) for name, shape in self.shapes().items()}
 
-    def sigma(self, ops: Ops, parameters: Parameters) -> Tensor:
-        """(G,) standard deviations of the numeric targets."""
+    def sigma(self, ops: Ops, parameters: Parameters, outputs: Tensor) -> Tensor:
+        """Standard deviations of the numeric targets: (G,), (1,) shared, or (S, N, G) by row."""
         match self.config.variance:
-            case Variance.PER_FEATURE:
-                return self.config.sigma_floor + ops.softplus(parameters["likelihood.raw_sigma"])
             case Variance.UNIT:
                 return ops.array(np.ones(self.gaussian, np.float32))
+            case Variance.SHARED | Variance.PER_FEATURE:
+                raw = parameters["likelihood.raw_sigma"]
+            case Variance.PER_ROW:
+                raw = outputs[..., : self.gaussian]
+        return self.config.sigma_floor + ops.softplus(raw)
 
     def log_prob(
         self, ops: Ops, parameters: Parameters, outputs: Tensor, targets: Tensor
@@ -126,7 +145,8 @@ class ProductLikelihood:
         means, logits, classes = self._split(outputs)
         numbers, booleans, codes = self._split_targets(targets)
         if self.gaussian:
-            parts.append(gaussian_log_prob(ops, numbers, means, self.sigma(ops, parameters)))
+            sigma = self.sigma(ops, parameters, outputs)
+            parts.append(gaussian_log_prob(ops, numbers, means, sigma))
         floor = self.config.probability_floor
         if self.bernoulli:
             parts.append(bernoulli_log_prob(ops, booleans, logits, floor))
@@ -161,6 +181,7 @@ class ProductLikelihood:
         )
 
     def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        outputs = outputs[..., self._spreads :]
         start = self.gaussian + self.bernoulli
         classes = []
         for count in self.classes:

@@ -59,6 +59,9 @@ class Ops(Protocol):
     def pick(self, x: Tensor, index: Tensor) -> Tensor:
         """x (..., N, C), index (N,) of whole numbers -> (..., N): x[..., n, index[n]]."""
 
+    def stop_gradient(self, x: Tensor) -> Tensor:
+        """The same numbers, as a constant of the gradient."""
+
 
 class NumpyOps:
     """`Ops` of NumPy."""
@@ -123,3 +126,6 @@ class NumpyOps:
 
     def pick(self, x: Tensor, index: Tensor) -> Tensor:
         return x[..., np.arange(len(index)), index.astype(np.int64)]
+
+    def stop_gradient(self, x: Tensor) -> Tensor:
+        return x

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
+import numpy as np
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Tensor
+from anomaly.arrays import Float32, Parameters, Tensor
 from anomaly.data.schema import STRICT
 from anomaly.models.ops import Ops
 
@@ -24,10 +26,13 @@ class DiagonalNormal:
     Attributes:
         loc: (N, L).
         log_scale: (N, L), or None where the posterior is a point.
+        quantisation: (N,) what training charges for the distance between encoder and codes, or
+            None where nothing is quantised.
     """
 
     loc: Tensor
     log_scale: Tensor | None
+    quantisation: Tensor | None = None
 
     def sample(self, ops: Ops, noise: Tensor) -> Tensor:
         """(S, N, L) from standard normal noise (S, 1, L) shared by all rows, or (S, N, L)."""
@@ -60,7 +65,11 @@ class GaussianPosterior:
         """How many numbers the encoder gives for L latents."""
         return 2 * latent
 
-    def distribution(self, ops: Ops, outputs: Tensor) -> DiagonalNormal:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """No parameters."""
+        return {}
+
+    def distribution(self, ops: Ops, parameters: Parameters, outputs: Tensor) -> DiagonalNormal:
         """From the encoder's outputs (N, 2 L)."""
         latent = outputs.shape[-1] // 2
         return DiagonalNormal(outputs[:, :latent], ops.clip(outputs[:, latent:], *LOG_SCALE_RANGE))
@@ -76,9 +85,64 @@ class PointPosterior:
         """How many numbers the encoder gives for L latents."""
         return latent
 
-    def distribution(self, ops: Ops, outputs: Tensor) -> DiagonalNormal:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """No parameters."""
+        return {}
+
+    def distribution(self, ops: Ops, parameters: Parameters, outputs: Tensor) -> DiagonalNormal:
         """From the encoder's outputs (N, L)."""
         return DiagonalNormal(outputs, None)
 
 
-Posterior = GaussianPosterior | PointPosterior
+@dataclass(frozen=True, config=STRICT)
+class QuantisedPosterior:
+    """Points on a learned codebook: the VQ-VAE (van den Oord, Vinyals & Kavukcuoglu 2017).
+
+    The encoder's numbers are taken in groups, and each group is replaced by the nearest code; the
+    gradient passes as if it were not (straight through, section 3.2). Like a point it has no KL:
+    under a uniform prior over codes that of every row is the same.
+
+    Attributes:
+        codes: Size of the codebook, which all groups share.
+        code_width: Numbers in a code; divides the number of latents.
+        commitment: What holds the encoder to its codes, relative to what draws codes to the encoder
+            (beta in their eq. 3).
+    """
+
+    kind: Literal["quantised"] = "quantised"
+    codes: Annotated[int, Field(ge=1, le=65_536)] = 64
+    code_width: Annotated[int, Field(ge=1, le=4096)] = 2
+    commitment: Annotated[float, Field(ge=0)] = 0.25
+
+    def outputs(self, latent: int) -> int:
+        """How many numbers the encoder gives for L latents."""
+        return latent
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name."""
+        return {"posterior.codes": (self.codes, self.code_width)}
+
+    def initial(self, outputs: Float32, rng: np.random.Generator) -> Parameters:
+        """Codes that the encoder uses from the first step: its own outputs (N, L) for some rows.
+
+        Elsewhere most codes would never be nearest, never be drawn anywhere, and stay unused.
+        """
+        groups = outputs.reshape(-1, self.code_width)
+        chosen = rng.choice(len(groups), self.codes, replace=len(groups) < self.codes)
+        return {"posterior.codes": groups[chosen]}
+
+    def distribution(self, ops: Ops, parameters: Parameters, outputs: Tensor) -> DiagonalNormal:
+        """From the encoder's outputs (N, L)."""
+        codes = parameters["posterior.codes"]
+        groups = outputs.reshape(-1, self.code_width)
+        # |z - e|^2 without |z|^2, which is the same for all codes, as one product.
+        distance = ops.linear(groups, -2.0 * codes, (codes**2).sum(-1))
+        nearest = codes[distance.argmin(-1)].reshape(outputs.shape)
+        cost = (ops.stop_gradient(outputs) - nearest) ** 2
+        cost = cost + self.commitment * (outputs - ops.stop_gradient(nearest)) ** 2
+        # The first two terms are zero: they carry the gradient past the codes.
+        passed = outputs - ops.stop_gradient(outputs) + ops.stop_gradient(nearest)
+        return DiagonalNormal(passed, None, cost.sum(-1))
+
+
+Posterior = GaussianPosterior | PointPosterior | QuantisedPosterior

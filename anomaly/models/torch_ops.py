@@ -76,3 +76,6 @@ class TorchOps:
     def pick(self, x: Tensor, index: Tensor) -> Tensor:
         where = index.long().reshape((1,) * (x.ndim - 2) + (-1, 1))
         return x.gather(-1, where.expand(*x.shape[:-1], 1)).squeeze(-1)
+
+    def stop_gradient(self, x: Tensor) -> Tensor:
+        return x.detach()

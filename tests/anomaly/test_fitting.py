@@ -15,7 +15,7 @@ from anomaly.errors import TrainingDiverged
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit, schedule
 from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood, Variance
 from anomaly.models.networks import DenseNetworks
-from anomaly.models.objective import Objective, loss_of
+from anomaly.models.objective import ELBO, loss_of
 from anomaly.models.posterior import GaussianPosterior, PointPosterior
 from anomaly.models.vae import VAE, VAEConfig, assemble_vae
 from tests.contracts.parts import NUMPY, UNIT, Array, batch_of
@@ -131,7 +131,7 @@ class TestStopping:
         weight_decay=0.0,
         mask_rate=0.0,
         noise=0.0,
-        objective=Objective(beta=0.0),
+        objective=ELBO(beta=0.0),
     )
 
     def overfitted(self) -> Fitted:
@@ -150,7 +150,7 @@ class TestStopping:
         batch = batch_of(HELD_OUT)
         vae = model()
         noise = np.random.default_rng(0).standard_normal((200, 1, 2)).astype(np.float32)
-        found = loss_of(NUMPY, vae, fitted.parameters, batch, noise, 0.0, None)
+        found = loss_of(NUMPY, vae, fitted.parameters, batch, noise, ELBO(beta=0.0))
         worst = max(look.loss for look in fitted.history if look.step > best.step)
         assert found.total == pytest.approx(best.loss, abs=0.3 * (worst - best.loss))
 
@@ -180,7 +180,7 @@ class TestDivergence:
 class TestCorruption:
     def test_targets_are_never_corrupted(self) -> None:
         """Inputs that are all hidden carry nothing: the model can only give the mean row."""
-        hidden = replace(QUICK, steps=600, mask_rate=0.999, noise=0.0, objective=Objective(beta=0))
+        hidden = replace(QUICK, steps=600, mask_rate=0.999, noise=0.0, objective=ELBO(beta=0))
         vae = model(VAEConfig(networks=DenseNetworks(hidden=()), latent=2))
         rows = features(plane(320, 0) + 5.0)
         fitted = run(hidden, vae=vae, rows=rows, held_out=rows)
@@ -238,7 +238,7 @@ def test_context_is_used() -> None:
     machine = rng.integers(0, 2, 400).astype(float)[:, None]
     x = 3.0 * (2 * machine - 1) + 0.3 * rng.normal(size=(400, 1))
     # The latent is charged ten-fold, so that it is cheaper to listen than to encode.
-    config = replace(QUICK, steps=400, objective=Objective(beta=10.0))
+    config = replace(QUICK, steps=400, objective=ELBO(beta=10.0))
     losses = []
     for context in (machine, np.zeros_like(machine)):
         rows = features(x, context)
@@ -331,11 +331,11 @@ class TestTheory:
         corners = math.sqrt(2) * np.eye(2)[:, None, :]
         draws = np.concatenate([corners, -corners])
         vae = model(with_unit_variance(gaussian=True))
-        found = loss_of(NUMPY, vae, fitted.parameters, batch_of(rows), draws, 1.0, None).total
+        found = loss_of(NUMPY, vae, fitted.parameters, batch_of(rows), draws, ELBO()).total
         assert best - 1e-4 <= found <= best + 0.02
 
     def test_a_large_beta_switches_the_latents_off(self) -> None:
-        strong = replace(QUICK, steps=300, objective=Objective(beta=100.0))
+        strong = replace(QUICK, steps=300, objective=ELBO(beta=100.0))
         assert run(strong).history[-1].active_units == 0
 
     def test_a_capacity_is_what_the_kl_goes_to(self) -> None:
@@ -343,6 +343,6 @@ class TestTheory:
             self.PATIENT,
             steps=600,
             learning_rate=1e-2,
-            objective=Objective(beta=20.0, capacity=1.5),
+            objective=ELBO(beta=20.0, capacity=1.5),
         )
         assert run(config, held_out=FIT).history[-1].kl == pytest.approx(1.5, abs=0.05)

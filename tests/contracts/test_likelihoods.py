@@ -27,10 +27,13 @@ def example(likelihood: ProductLikelihood, seed: int = 0) -> tuple[Array, Array]
     return outputs, targets
 
 
-def columns(likelihood: ProductLikelihood) -> list[tuple[ProductLikelihood, slice, slice]]:
+def columns(likelihood: ProductLikelihood) -> list[tuple[ProductLikelihood, list[int], slice]]:
     """Each column as a likelihood of its own, with its outputs and its target."""
     found = []
-    start = 0
+    # The spread of a number that the decoder gives stands before all means, in the same order.
+    spreads = likelihood.outputs - likelihood.gaussian - likelihood.bernoulli
+    spreads -= sum(likelihood.classes)
+    start = spreads
     kinds = [(1, 0, ())] * likelihood.gaussian + [(0, 1, ())] * likelihood.bernoulli
     widths = [1] * len(kinds) + list(likelihood.classes)
     parts = kinds + [(0, 0, (c,)) for c in likelihood.classes]
@@ -38,7 +41,9 @@ def columns(likelihood: ProductLikelihood) -> list[tuple[ProductLikelihood, slic
         zip(widths, parts, strict=True)
     ):
         alone = ProductLikelihood(likelihood.config, gaussian, bernoulli, classes)
-        found.append((alone, slice(start, start + width), slice(target, target + 1)))
+        its_spread = [target] if gaussian and spreads else []
+        its_outputs = [*its_spread, *range(start, start + width)]
+        found.append((alone, its_outputs, slice(target, target + 1)))
         start += width
     return found
 
@@ -101,7 +106,8 @@ def test_the_worse_prediction_has_the_larger_cost(likelihood: ProductLikelihood)
     for alone, its_outputs, its_target in columns(likelihood):
         truth = targets[:, its_target]
         if alone.gaussian:
-            better[..., its_outputs] += 0.5 * (truth - outputs[..., its_outputs])
+            mean = its_outputs[-1:]
+            better[..., mean] += 0.5 * (truth - outputs[..., mean])
         elif alone.bernoulli:
             better[..., its_outputs] += 2 * truth - 1
         else:

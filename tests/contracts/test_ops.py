@@ -93,6 +93,13 @@ def test_concatenate_joins_the_last_axis_and_broadcast_repeats(ops: Ops) -> None
     np.testing.assert_array_equal(repeated, np.stack([a] * 4))
 
 
+@EVERY
+@QUICK
+@given(x=arrays)
+def test_a_constant_of_the_gradient_has_the_same_numbers(ops: Ops, x: Array) -> None:
+    np.testing.assert_array_equal(ops.numpy(ops.stop_gradient(ops.array(x))), x)
+
+
 layer_shapes = st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40))
 
 

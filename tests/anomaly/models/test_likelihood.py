@@ -77,16 +77,52 @@ def test_a_floor_of_float32_keeps_the_cost_finite_where_the_softmax_is_zero() ->
 def test_a_learned_standard_deviation_never_falls_below_its_floor(raw: float, floor: float) -> None:
     likelihood = ProductLikelihood(LikelihoodConfig(sigma_floor=floor), 1)
     parameters = {"likelihood.raw_sigma": np.array([raw])}
-    sigma = likelihood.sigma(NUMPY, parameters)[0]
+    sigma = likelihood.sigma(NUMPY, parameters, np.zeros((1, 1, 1)))[0]
     assert sigma == pytest.approx(floor + np.logaddexp(raw, 0.0))
     # So a number costs at least this much, however well it is predicted.
     best = likelihood.log_prob(NUMPY, parameters, np.zeros((1, 1, 1)), np.zeros((1, 1)))
     assert best.item() <= -math.log(floor) - 0.5 * math.log(2 * math.pi) + 1e-9
 
 
-def test_a_fresh_standard_deviation_is_near_1() -> None:
-    likelihood = ProductLikelihood(LikelihoodConfig(), 3)
-    assert likelihood.sigma(NUMPY, likelihood.initial()) == pytest.approx(1.0, abs=0.05)
+@pytest.mark.parametrize("variance", list(Variance))
+def test_a_fresh_standard_deviation_is_near_1(variance: Variance) -> None:
+    likelihood = ProductLikelihood(LikelihoodConfig(variance=variance), 3)
+    nothing_said = np.zeros((1, 1, likelihood.outputs))
+    sigma = likelihood.sigma(NUMPY, likelihood.initial(), nothing_said)
+    assert sigma == pytest.approx(1.0, abs=0.3)
+
+
+def raw(sigma: float, floor: float) -> float:
+    """The parameter of that standard deviation."""
+    return math.log(math.expm1(sigma - floor))
+
+
+def test_the_best_shared_standard_deviation_is_the_root_of_the_mean_squared_error() -> None:
+    """The optimal sigma-VAE (Rybkin et al. 2021, eq. 5), by its gradient and its neighbours."""
+    rng = np.random.default_rng(0)
+    likelihood = ProductLikelihood(LikelihoodConfig(variance=Variance.SHARED), 4)
+    outputs, targets = rng.normal(size=(2, 50, 4)), rng.normal(size=(50, 4))
+    best = raw(math.sqrt(((targets - outputs) ** 2).mean()), likelihood.config.sigma_floor)
+
+    def cost(value: float) -> float:
+        parameters = {"likelihood.raw_sigma": np.array([value])}
+        return float(-likelihood.log_prob(NUMPY, parameters, outputs, targets).mean())
+
+    assert (cost(best + 1e-4) - cost(best - 1e-4)) / 2e-4 == pytest.approx(0.0, abs=1e-7)
+    assert cost(best) < min(cost(best - 0.1), cost(best + 0.1))
+
+
+def test_the_decoder_may_give_each_row_its_own_standard_deviation() -> None:
+    likelihood = ProductLikelihood(LikelihoodConfig(variance=Variance.PER_ROW), 2, 1)
+    assert (likelihood.outputs, likelihood.shapes()) == (5, {})
+    sigma = np.array([[0.2, 3.0], [1.0, 0.5]])
+    spread = np.log(np.expm1(sigma - likelihood.config.sigma_floor))
+    mean, logit = np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 1))
+    outputs = np.concatenate([spread, mean, logit], axis=1)[None]
+    targets = np.array([[0.5, 0.5, 1.0], [0.5, 0.5, 0.0]])
+    found = likelihood.log_prob(NUMPY, {}, outputs, targets)
+    np.testing.assert_allclose(found[0, :, :2], stats.norm(mean, sigma).logpdf(targets[:, :2]))
+    np.testing.assert_array_equal(likelihood.expected(NUMPY, outputs)[0], mean[None])
 
 
 def test_unit_variance_is_half_the_squared_error_up_to_a_constant() -> None:
