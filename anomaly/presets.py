@@ -11,9 +11,15 @@ from anomaly.data.schema import first_reason
 from anomaly.errors import ConfigInvalid
 from anomaly.fitting import FitConfig
 from anomaly.models.likelihood import LikelihoodConfig, Variance
-from anomaly.models.posterior import PointPosterior
+from anomaly.models.networks import DenseNetworks
+from anomaly.models.objective import ELBO, ImportanceWeighted, WassersteinMMD
+from anomaly.models.posterior import PointPosterior, QuantisedPosterior
+from anomaly.models.prior import MixturePrior, VampPrior
 from anomaly.models.vae import VAEConfig
+from anomaly.preprocessing.preprocessor import NumericInputs, PreprocessingConfig
 from anomaly.scores import NegativeELBO, NegativeIWBound, ReconstructionError, SquaredError
+
+LEAST_SQUARES = LikelihoodConfig(variance=Variance.UNIT)
 
 PRESETS: dict[str, DetectorConfig] = {
     # VAE with learned variances, trained on masked and blurred rows, scored by its ELBO.
@@ -22,15 +28,48 @@ PRESETS: dict[str, DetectorConfig] = {
     "fast": DetectorConfig(score=ReconstructionError(draws=0)),
     # The same model, scored by a tighter bound.
     "iw": DetectorConfig(score=NegativeIWBound(draws=16)),
-    # A plain autoencoder: no posterior width, squared error.
-    "autoencoder": DetectorConfig(
-        model=VAEConfig(
-            posterior=PointPosterior(), likelihood=LikelihoodConfig(variance=Variance.UNIT)
-        ),
-        score=SquaredError(),
+    # Trained on the tighter bound, too.
+    "iwae": DetectorConfig(
+        fit=FitConfig(objective=ImportanceWeighted(samples=8)), score=NegativeIWBound(draws=16)
     ),
     # The VAE of the textbooks: nothing masked or blurred.
     "vae": DetectorConfig(fit=FitConfig(mask_rate=0.0, noise=0.0), score=NegativeELBO()),
+    # A strong KL: few latents, and only those that pay four times over.
+    "beta": DetectorConfig(fit=FitConfig(objective=ELBO(beta=4.0))),
+    # The decoder says of each row how well it knows it.
+    "sigma": DetectorConfig(
+        model=VAEConfig(likelihood=LikelihoodConfig(variance=Variance.PER_ROW))
+    ),
+    # Normal rows of several kinds.
+    "mixture": DetectorConfig(model=VAEConfig(prior=MixturePrior())),
+    # The same, with the kinds described by rows.
+    "vamp": DetectorConfig(model=VAEConfig(prior=VampPrior())),
+    # PCA: half as many directions as columns, by least squares.
+    "linear": DetectorConfig(
+        preprocessing=PreprocessingConfig(numeric_inputs=NumericInputs.STANDARDISED),
+        model=VAEConfig(
+            networks=DenseNetworks(hidden=()),
+            posterior=PointPosterior(),
+            likelihood=LEAST_SQUARES,
+            latent=0.5,
+        ),
+        fit=FitConfig(learning_rate=2e-2, weight_decay=0.0, mask_rate=0.0, noise=0.0),
+        score=SquaredError(),
+    ),
+    # A plain autoencoder: no posterior width, squared error.
+    "autoencoder": DetectorConfig(
+        model=VAEConfig(posterior=PointPosterior(), likelihood=LEAST_SQUARES), score=SquaredError()
+    ),
+    # An autoencoder whose latents of all rows together are held to a normal.
+    "wae": DetectorConfig(
+        model=VAEConfig(posterior=PointPosterior()),
+        fit=FitConfig(objective=WassersteinMMD()),
+        score=ReconstructionError(draws=0),
+    ),
+    # An autoencoder whose latents are words of a learned alphabet.
+    "vq": DetectorConfig(
+        model=VAEConfig(posterior=QuantisedPosterior()), score=ReconstructionError(draws=0)
+    ),
 }
 
 

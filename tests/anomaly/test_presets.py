@@ -28,8 +28,16 @@ def test_the_presets_score_as_they_say(every_preset: dict[str, Detector]) -> Non
         "default": "negative_elbo",
         "fast": "reconstruction",
         "iw": "negative_iw_bound",
-        "autoencoder": "squared_error",
+        "iwae": "negative_iw_bound",
         "vae": "negative_elbo",
+        "beta": "negative_elbo",
+        "sigma": "negative_elbo",
+        "mixture": "negative_elbo",
+        "vamp": "negative_elbo",
+        "linear": "squared_error",
+        "autoencoder": "squared_error",
+        "wae": "reconstruction",
+        "vq": "reconstruction",
     }
 
 
@@ -39,5 +47,5 @@ def test_alpha_is_the_one_thing_that_a_preset_leaves_open() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigInvalid, match="default, fast, iw, autoencoder, vae"):
+    with pytest.raises(ConfigInvalid, match="default, fast, iw, iwae, vae, beta"):
         preset_config("deep")
