@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+)
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -35,7 +40,12 @@ class SchemaWarning(UserWarning):
     """A column of a DataFrame that is not used as a feature."""
 
 
-class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+class VAEDetector(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    OutlierMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
     """Variational autoencoder with a split-conformal threshold.
 
     Fit on normal rows only. The rows are split, at random and disjoint, into rows to fit on, rows
@@ -54,6 +64,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         detector_: The `anomaly.Detector`.
         offset_: Minus the threshold in force: `decision_function = score_samples - offset_`.
         n_features_in_, feature_names_in_: As in scikit-learn.
+
+    As a transformer it gives the latents: `make_pipeline(VAEDetector(), LogisticRegression())`.
 
     Direction: `score_samples` and `decision_function` are higher for normal rows and `predict` is
     +1 for them, as everywhere in scikit-learn; `anomaly_score` is higher for anomalies.
@@ -142,6 +154,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Posterior means, (N, L)."""
         return self._fitted().encode(self._records(X))
 
+    def transform(self, X: Any) -> Any:
+        """Posterior means, (N, L), for the next step of a pipeline; a frame after `set_output`."""
+        return self.encode(X)
+
     def reconstruct(self, X: Any) -> Any:
         """What the model expects in each column, as X was given: an array or a DataFrame."""
         records = self._records(X)
@@ -177,7 +193,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
         return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """L, which scikit-learn names the columns of `transform` by."""
+        return self._fitted().model.vae.sizes.latent
 
     def _config(self) -> DetectorConfig:
         return preset_config(self.preset, alpha=self.alpha)

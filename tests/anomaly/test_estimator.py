@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle  # noqa: TID251 - an estimator in memory pickles, as scikit-learn demands
 import subprocess
@@ -15,9 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import RobustScaler
+from sklearn.preprocessing import RobustScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import anomaly
@@ -361,3 +366,40 @@ def test_a_fitted_estimator_pickles(mixed: VAEDetector) -> None:
     again = pickle.loads(pickle.dumps(mixed))
 
     np.testing.assert_array_equal(again.anomaly_score(frame(9)), mixed.anomaly_score(frame(9)))
+
+
+# As a transformer
+
+
+def test_latents_are_the_features_of_a_classifier() -> None:
+    """About as good as as many principal components, and far better than the larger class."""
+    X, y = load_breast_cancer(return_X_y=True)
+    seen, new, seen_y, new_y = train_test_split(X, y, stratify=y, random_state=0)
+    detector = VAEDetector(random_state=0)
+    latents = make_pipeline(detector, LogisticRegression(max_iter=1000)).fit(seen, seen_y)
+    width = len(detector.get_feature_names_out())
+    components = make_pipeline(StandardScaler(), PCA(width), LogisticRegression(max_iter=1000)).fit(
+        seen, seen_y
+    )
+
+    found = latents.score(new, new_y)
+
+    assert found > 0.9 > np.bincount(new_y).max() / len(new_y)
+    assert found > components.score(new, new_y) - 0.05
+
+
+def test_latents_have_names_and_become_a_frame(estimator: VAEDetector, benign: Float64) -> None:
+    X = benign[300:310]
+    names = [f"vaedetector{i}" for i in range(estimator.encode(benign[:1]).shape[1])]
+
+    as_frame = copy.copy(estimator).set_output(transform="pandas").transform(X)
+
+    assert list(estimator.get_feature_names_out()) == list(as_frame.columns) == names
+    np.testing.assert_array_equal(as_frame, estimator.encode(X))
+    np.testing.assert_array_equal(estimator.transform(X), as_frame)
+
+
+def test_latents_of_a_frame_keep_its_index(mixed: VAEDetector) -> None:
+    X = frame(6).set_index(pd.Index(range(5, 11)))
+
+    assert list(copy.copy(mixed).set_output(transform="pandas").transform(X).index) == list(X.index)
