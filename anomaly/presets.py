@@ -34,8 +34,8 @@ PRESETS: dict[str, DetectorConfig] = {
     ),
     # The VAE of the textbooks: nothing masked or blurred.
     "vae": DetectorConfig(fit=FitConfig(mask_rate=0.0, noise=0.0), score=NegativeELBO()),
-    # A strong KL: few latents, and only those that pay four times over.
-    "beta": DetectorConfig(fit=FitConfig(objective=ELBO(beta=4.0))),
+    # A strong KL: few latents, and only those that pay twice over.
+    "beta": DetectorConfig(fit=FitConfig(objective=ELBO(beta=2.0))),
     # The decoder says of each row how well it knows it.
     "sigma": DetectorConfig(
         model=VAEConfig(likelihood=LikelihoodConfig(variance=Variance.PER_ROW))
@@ -53,7 +53,7 @@ PRESETS: dict[str, DetectorConfig] = {
             likelihood=LEAST_SQUARES,
             latent=0.5,
         ),
-        fit=FitConfig(learning_rate=2e-2, weight_decay=0.0, mask_rate=0.0, noise=0.0),
+        fit=FitConfig(learning_rate=5e-2, weight_decay=0.0, mask_rate=0.0, noise=0.0),
         score=SquaredError(),
     ),
     # A plain autoencoder: no posterior width, squared error.

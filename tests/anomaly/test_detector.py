@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from anomaly.assembly import DetectorConfig, assemble
-from anomaly.backends.backend import Device
+from anomaly.backends.backend import Device, open_backend
 from anomaly.data.records import Records
 from anomaly.data.schema import Column, Kind, Role, Schema
 from anomaly.data.splits import split_rows
@@ -141,6 +142,24 @@ def test_reconstructions_are_in_the_units_of_the_records(detector: Detector) -> 
     assert np.abs(rebuilt["load"] - found.columns["load"]).mean() < 3
     assert ((rebuilt["idle"] > 0) & (rebuilt["idle"] < 1)).all()
     assert set(rebuilt["mode"]) <= set(machines.MODES)
+
+
+def test_samples_come_from_the_prior_in_force(every_preset: dict[str, Detector]) -> None:
+    """With all components moved to one place, and narrow, every draw is decoded from there."""
+    mixture = every_preset["mixture"]
+    parameters = mixture.model.parameters
+    usual = mixture.sample(500)["load"]
+    drawn = []
+    for place in (-1.5, 1.5):
+        narrow = {
+            "prior.loc": np.full_like(parameters["prior.loc"], place),
+            "prior.log_scale": np.full_like(parameters["prior.log_scale"], -7.0),
+        }
+        model = replace(mixture.model, parameters={**parameters, **narrow})
+        moved = replace(mixture, backend=open_backend(model, None, Device.CPU))
+        drawn.append(moved.sample(50, seed=1)["load"])
+    assert max(there.std() for there in drawn) < 0.05 * usual.std()
+    assert abs(drawn[0].mean() - drawn[1].mean()) > 0.2 * usual.std()
 
 
 def test_samples_look_like_normal_rows_and_repeat_with_their_seed(detector: Detector) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,14 +12,29 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
 from anomaly.arrays import Features
+from anomaly.compatibility import check_objective
 from anomaly.errors import TrainingDiverged
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit, schedule
 from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood, Variance
 from anomaly.models.networks import DenseNetworks
-from anomaly.models.objective import ELBO, loss_of
-from anomaly.models.posterior import GaussianPosterior, PointPosterior
+from anomaly.models.objective import ELBO, Objective, loss_of
+from anomaly.models.posterior import (
+    GaussianPosterior,
+    PointPosterior,
+    Posterior,
+    QuantisedPosterior,
+)
+from anomaly.models.prior import MixturePrior, Prior, StandardNormalPrior
 from anomaly.models.vae import VAE, VAEConfig, assemble_vae
-from tests.contracts.parts import NUMPY, UNIT, Array, batch_of
+from tests.contracts.parts import (
+    EVERY_LATENT,
+    EVERY_OBJECTIVE,
+    NUMPY,
+    UNIT,
+    Array,
+    batch_of,
+    goes_together,
+)
 
 QUICK = FitConfig(steps=60, check_every=20, learning_rate=1e-2, lr_warmup_steps=5)
 
@@ -86,6 +102,29 @@ class TestReproducibility:
         before = torch.get_rng_state()
         run()
         assert torch.equal(before, torch.get_rng_state())
+
+
+TRAINABLE: dict[str, tuple[Objective, Posterior, Prior]] = {
+    f"{name}-{latent_name}": (objective, *latent)
+    for name, objective in EVERY_OBJECTIVE.items()
+    for latent_name, latent in EVERY_LATENT.items()
+    if goes_together(partial(check_objective, objective, latent[1], latent[0]))
+}
+
+
+@pytest.mark.parametrize(("objective", "posterior", "prior"), TRAINABLE.values(), ids=TRAINABLE)
+def test_one_loop_fits_every_combination_of_parts(
+    objective: Objective, posterior: Posterior, prior: Prior
+) -> None:
+    config = VAEConfig(
+        networks=DenseNetworks(hidden=(8,)), posterior=posterior, prior=prior, latent=2
+    )
+    vae = model(config)
+    fitted = run(replace(QUICK, objective=objective), vae=vae)
+    assert {name: value.shape for name, value in fitted.parameters.items()} == vae.shapes()
+    assert fitted.history[-1].train_reconstruction < fitted.history[0].train_reconstruction
+    again = run(replace(QUICK, objective=objective), vae=vae)
+    assert again.history == fitted.history
 
 
 class TestLooks:
@@ -282,6 +321,57 @@ def with_unit_variance(*, gaussian: bool) -> VAEConfig:
         likelihood=UNIT,
         latent=2,
     )
+
+
+def test_a_unit_is_active_if_its_mean_varies_between_rows() -> None:
+    """Burda et al. (2016): its variance over the held-out rows is above 0.01."""
+    fitted = run(replace(QUICK, steps=20))
+    loc = (
+        model().encode(NUMPY, fitted.parameters, HELD_OUT.inputs, np.zeros((96, 0), np.float32)).loc
+    )
+    assert fitted.best.active_units == (loc.var(axis=0) > 0.01).sum()
+
+
+class TestCodes:
+    QUANTISED = replace(QUICK, steps=300, mask_rate=0.0, noise=0.0)
+
+    def fitted(self, codes: int) -> tuple[VAE, Fitted]:
+        posterior = QuantisedPosterior(codes=codes, code_width=1)
+        config = VAEConfig(
+            networks=DenseNetworks(hidden=(16,)), posterior=posterior, likelihood=UNIT, latent=2
+        )
+        vae = model(config)
+        return vae, run(self.QUANTISED, vae=vae, held_out=FIT)
+
+    def test_more_codes_explain_more_and_none_explains_less_than_the_mean(self) -> None:
+        constant = 2.5 * math.log(2 * math.pi)
+        found = [self.fitted(codes)[1].best.reconstruction - constant for codes in (1, 4, 16)]
+        of_the_mean = 0.5 * float(FIT.targets.var(axis=0).sum())
+        assert found[0] == pytest.approx(of_the_mean, rel=0.02)
+        assert found[0] > 1.5 * found[1]
+        assert found[1] > found[2]
+
+    def test_most_codes_are_used(self) -> None:
+        vae, fitted = self.fitted(16)
+        loc = vae.encode(NUMPY, fitted.parameters, FIT.inputs, FIT.context).loc
+        assert len(np.unique(loc)) >= 12
+
+
+def test_a_mixture_prior_finds_the_two_kinds_of_rows() -> None:
+    """Two far clusters: with two components the held-out bound beats that of one normal."""
+    rng = np.random.default_rng(0)
+
+    def rows(n: int) -> Features:
+        kind = 2.0 * rng.integers(0, 2, (n, 1)) - 1.0
+        return features(3.0 * kind * np.ones(5) + 0.1 * rng.normal(size=(n, 5)))
+
+    seen, held_out = rows(320), rows(96)
+    config = replace(QUICK, steps=600, mask_rate=0.0, noise=0.0)
+    losses = {}
+    for prior in (StandardNormalPrior(), MixturePrior(components=2)):
+        parts = VAEConfig(networks=DenseNetworks(hidden=(16,)), prior=prior, latent=1)
+        losses[prior.kind] = run(config, rows=seen, held_out=held_out, vae=model(parts)).best.loss
+    assert losses["mixture"] < losses["standard_normal"] - 0.1
 
 
 class TestTheory:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import warnings
 
+import numpy as np
+import pytest
+from scipy.linalg import subspace_angles
+from sklearn.datasets import load_wine
+from sklearn.decomposition import PCA
+
+from anomaly.assembly import assemble
+from anomaly.backends.backend import Device
+from anomaly.data.frames import records_from_array, schema_of_array
+from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
 from anomaly.errors import ConfigInvalid
 from anomaly.presets import PRESETS, preset_config
@@ -39,6 +49,26 @@ def test_the_presets_score_as_they_say(every_preset: dict[str, Detector]) -> Non
         "wae": "reconstruction",
         "vq": "reconstruction",
     }
+
+
+def test_the_linear_preset_is_pca() -> None:
+    """Bourlard & Kamp (1988): the same plane, and hardly more than its error, on a real table."""
+    rows = load_wine(return_X_y=True)[0]
+    schema = schema_of_array(rows.shape[1])
+    records, splits = records_from_array(rows, schema), split_rows(len(rows), seed=0)
+    config = PRESETS["linear"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = assemble(schema, records, splits, config, seed=0, device=Device.CPU).detector
+    features = found.features(records.take(splits.fit))
+    pca = PCA(found.model.vae.sizes.latent).fit(features.targets)
+
+    assert pca.n_components == 6
+    angles = subspace_angles(found.model.parameters["decoder.0.weight"], pca.components_.T)
+    assert np.degrees(angles).max() < 2.0
+    rebuilt = pca.inverse_transform(pca.transform(features.targets))
+    least = ((features.targets - rebuilt) ** 2).mean()
+    assert 1.0 - 1e-4 <= found.backend.score_features(features).scores.mean() / least < 1.01
 
 
 def test_alpha_is_the_one_thing_that_a_preset_leaves_open() -> None:
