@@ -25,6 +25,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="One setting, such as `seed=1` or `detector.fit.steps=500`."),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="default, fast, iw, iwae, vae, beta, sigma, mixture, vamp, linear, autoencoder, wae "
+        "or vq.",
+    ),
+]
 LabelColumn = Annotated[
     str | None, typer.Option("--label-column", help="Known truth: measures, never trains.")
 ]
@@ -43,9 +51,7 @@ def train(
     schema: Annotated[
         Path | None, typer.Option("--schema", help="From `anomaly schema`. [default: inferred]")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="default, fast, iw, vae or autoencoder.")
-    ] = None,
+    preset: Preset = None,
     alpha: options.Alpha = None,
     alerts_per_day: Annotated[
         float | None,
@@ -91,7 +97,6 @@ def train(
             "rows are split either by time or by group: drop --time-column or --group-column."
         )
     chosen = [
-        *([f"preset={preset}"] if preset else []),
         *([f"device={device}"] if device else []),
         *(
             f"detector.alpha={a!r}"
@@ -100,7 +105,7 @@ def train(
         ),
         *(["split.by=time"] if time_column else []),
         *(["split.by=group", f"split.group_column={group_column}"] if group_column else []),
-        *(settings or []),
+        *_with_preset(settings, preset),
     ]
     run = load_config(config, chosen)
     read = options.read_options(delimiter, encoding, newlines_in_values)
@@ -314,8 +319,14 @@ def config_schema() -> None:
 
 
 @config_app.command("show")
-def config_show(config: ConfigFile = None, settings: Settings = None) -> None:
+def config_show(
+    config: ConfigFile = None, settings: Settings = None, preset: Preset = None
+) -> None:
     """Print the resolved configuration as YAML."""
     from training.config import load_config, to_yaml
 
-    print(to_yaml(load_config(config, settings or [])), end="")
+    print(to_yaml(load_config(config, _with_preset(settings, preset))), end="")
+
+
+def _with_preset(settings: list[str] | None, preset: str | None) -> list[str]:
+    return [*([f"preset={preset}"] if preset else []), *(settings or [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 import yaml
 
 import anomaly
+from anomaly.assembly import as_plain
 from anomaly.cli import run
+from anomaly.presets import PRESETS
 from tests import machines
 from tests.command import CHAMPION, NAME, Registry
 
@@ -238,6 +241,32 @@ def test_the_configuration_is_shown_resolved_and_described(
 
     assert (shown["preset"], shown["seed"]) == ("fast", 7)
     assert set(shown) == set(schema["properties"])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_can_be_shown_by_name(capsys: pytest.CaptureFixture[str], preset: str) -> None:
+    assert run(["config", "show", "--preset", preset, "--set", "seed=7"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+
+    assert (shown["preset"], shown["seed"]) == (preset, 7)
+    assert shown["detector"] == as_plain(PRESETS[preset])
+
+
+def test_the_help_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config", "show", "--help"]) == 0
+    words = re.findall(r"[a-z]+", capsys.readouterr().out)
+
+    assert set(PRESETS) <= set(words)
+
+
+@pytest.mark.parametrize("preset", ["vamp", "vq"])
+def test_models_that_start_from_rows_train_and_register(
+    own: Path, capsys: pytest.CaptureFixture[str], preset: str
+) -> None:
+    machines.written(machines.records(150), own / "some.csv")
+    options = ("--name", preset, "--preset", preset, *QUICK)
+    answer = answer_of(capsys, "train", "some.csv", *options)
+    assert sum(answer["rows"].values()) == 150
 
 
 @pytest.mark.parametrize("rows", [10, 11, 12])
