@@ -8,9 +8,10 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class Results:
     """The results of one benchmark for the code that lies here now, in a JSON lines file.
 
     Records of other code are dropped when the file is opened: git has them. Work that was done for
-    the same committed code is found again, so that a long run can be stopped and taken up.
+    the same committed code is found again, so that a long run can be stopped and taken up, even
+    if it was killed in the middle of a line.
     """
 
     path: Path
@@ -34,16 +36,35 @@ class Results:
     records: list[Record]
 
     @staticmethod
-    def open(path: Path, *, fresh: bool = False) -> Results:
-        """The results in the file; none if `fresh`, or if the code has uncommitted changes."""
+    def open(
+        path: Path, *, fresh: bool = False, of_any_code: Callable[[Record], bool] = lambda _: False
+    ) -> Results:
+        """The results in the file; none if `fresh`, or if the code has uncommitted changes.
+
+        Args:
+            of_any_code: Which records hold whatever our code is, such as those of a peer.
+        """
         code = code_version()
-        found: list[Record] = []
-        if path.exists() and not fresh and not code.endswith("+changes"):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            found = [record for record in map(json.loads, lines) if record["code"] == code]
+        clean = not code.endswith("+changes")
+        found = [
+            record
+            for record in ([] if fresh else read_lines(path))
+            if of_any_code(record) or (clean and record["code"] == code)
+        ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(record) + "\n" for record in found), encoding="utf-8")
-        return Results(path, code, found)
+        results = Results(path, code, found)
+        results.write()
+        return results
+
+    def write(self) -> None:
+        """Make the file what the records are."""
+        text = "".join(json.dumps(record) + "\n" for record in self.records)
+        self.path.write_text(text, encoding="utf-8")
+
+    def forget(self, unwanted: Callable[[Record], bool]) -> None:
+        """Drop records, so that their work is done again."""
+        self.records[:] = [record for record in self.records if not unwanted(record)]
+        self.write()
 
     def matching(self, **key: Any) -> list[Record]:
         """The records that have these values."""
@@ -55,6 +76,17 @@ class Results:
         self.records.append(kept)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(kept) + "\n")
+
+
+def read_lines(path: Path) -> list[Record]:
+    """The records of a JSON lines file; none if there is no file.
+
+    A last line that no newline ends was cut off when its writer was killed, and is left out.
+    """
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def code_version() -> str:
@@ -87,11 +119,20 @@ def machine() -> str:
 def heading() -> str:
     """What to print above a table: command, code, machine, versions."""
     command = shlex.join(["python", "-m", _module_name(), *sys.argv[1:]])
-    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch", "scikit-learn"))
+    of_libraries = versions("numpy", "torch", "scikit-learn").items()
     return (
         f"command: {command}\ncode: {code_version()}\nmachine: {machine()}\n"
-        f"versions: python {platform.python_version()}, {versions}\n"
+        f"versions: {', '.join(f'{name} {number}' for name, number in of_libraries)}\n"
     )
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Of Python, and of those of the libraries that this environment has."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _module_name() -> str:
@@ -110,7 +151,7 @@ def markdown(records: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     def cell(template: str, record: Mapping[str, Any]) -> str:
         try:
             return template.format_map(record)
-        except (KeyError, TypeError):  # TypeError: None has no such format
+        except (KeyError, TypeError, AttributeError):  # None has no such format or attribute
             return ""
 
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
