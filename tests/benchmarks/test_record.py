@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import record
-from benchmarks.record import Record, Results, markdown
+from benchmarks.record import Record, Results, markdown, versions
 
 
 @pytest.fixture
@@ -53,3 +53,46 @@ def test_a_figure_that_is_missing_leaves_its_cell_empty() -> None:
         "| b |  |",
         "|  |  |",
     ]
+
+
+def test_a_line_that_was_cut_off_is_done_again(path: Path) -> None:
+    results = Results.open(path)
+    results.add({"table": "wine"})
+    results.add({"table": "glass"})
+    path.write_text(path.read_text()[:-10])
+
+    found = Results.open(path)
+    found.add({"table": "letter"})
+
+    assert [r["table"] for r in Results.open(path).records] == ["wine", "letter"]
+
+
+def test_what_does_not_depend_on_our_code_outlives_it(path: Path) -> None:
+    lines = [json.dumps({"code": "old", "method": method}) for method in ("ours", "peer")]
+    path.write_text("\n".join(lines) + "\n")
+
+    found = Results.open(path, of_any_code=lambda record: record["method"] == "peer")
+
+    assert [record["method"] for record in found.records] == ["peer"]
+
+
+def test_what_is_forgotten_is_forgotten_in_the_file(path: Path) -> None:
+    results = Results.open(path)
+    results.add({"table": "wine"})
+    results.add({"table": "glass"})
+
+    results.forget(lambda record: record["table"] == "wine")
+
+    assert results.matching(table="wine") == []
+    assert [record["table"] for record in Results.open(path).records] == ["glass"]
+
+
+def test_versions_are_those_of_what_is_installed() -> None:
+    found = versions("pytest", "no-such-library")
+
+    assert found["pytest"] == pytest.__version__
+    assert found.keys() == {"python", "pytest"}
+
+
+def test_a_part_of_a_figure_that_is_missing_leaves_its_cell_empty() -> None:
+    assert markdown([{"paired": None}], {"wins": "{paired.wins}"}).splitlines()[-1] == "|  |"
