@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,11 +36,11 @@ from anomaly.detector import Card, Detector
 from anomaly.explain import Baseline
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
 from anomaly.models.likelihood import ProductLikelihood
-from anomaly.models.ops import TILE_ROWS
+from anomaly.models.ops import BLOCK_MULTIPLE
 from anomaly.models.vae import VAEConfig, assemble_vae
 from anomaly.preprocessing.fit import fit_preprocessor
 from anomaly.preprocessing.preprocessor import PreprocessingConfig, Preprocessor
-from anomaly.scores import DEFAULT_SCORE, MissingFill, Score
+from anomaly.scores import DEFAULT_SCORE, ROWS, MissingFill, RememberingScore, Score
 
 MOST_FILL_ROWS = 20_000
 """Mean terms are taken over at most so many fit rows: more would not move a mean."""
@@ -52,6 +52,8 @@ class DetectorConfig:
 
     Attributes:
         alpha: The false-alarm rate; None is 0.01, or the smallest that the rows support.
+        members: Networks of the same parts from different seeds, whose scores are averaged (deep
+            ensembles; Lakshminarayanan et al. 2017). Fitting, scoring and size grow with them.
         block_rows: Rows of a scoring block; part of what makes scores equal to the bit.
     """
 
@@ -61,7 +63,10 @@ class DetectorConfig:
     score: Annotated[Score, Field(discriminator="kind")] = DEFAULT_SCORE
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     rule: Rule = Rule.CONFORMAL
-    block_rows: Annotated[int, Field(ge=TILE_ROWS, le=65_536, multiple_of=TILE_ROWS)] = BLOCK_ROWS
+    members: Annotated[int, Field(ge=1, le=64)] = 1
+    block_rows: Annotated[int, Field(ge=BLOCK_MULTIPLE, le=65_536, multiple_of=BLOCK_MULTIPLE)] = (
+        BLOCK_ROWS
+    )
 
 
 def check_config(config: DetectorConfig) -> None:
@@ -81,6 +86,7 @@ class Assembled:
     """A detector, and how it came to be.
 
     Attributes:
+        fitted: The looks at the first member.
         notes: What the user was warned of, in words.
     """
 
@@ -177,32 +183,75 @@ def _fit_model(
     )
     where = "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
     owner, is_number = preprocessor.features.input_targets
-    fitted = fit(
-        vae,
-        config.fit,
-        fit_rows,
-        early_stop_rows,
-        Corruption(owner, is_number),
-        seed,
-        where,
-        on_look,
-    )
-    noise = config.score.noise(vae.sizes.latent, np.random.default_rng([seed, 1]))
-    unfilled = MissingFill(np.zeros(likelihood.targets), 0.0)
-    model = ScoringModel(vae, fitted.parameters, config.score, noise, unfilled)
-    seen = Features(
-        *(
-            np.concatenate(pair)
-            for pair in zip(
-                _arrays(fit_rows.take(slice(MOST_FILL_ROWS))),
-                _arrays(early_stop_rows),
-                strict=True,
-            )
+    fitted = [
+        fit(
+            vae,
+            config.fit,
+            fit_rows,
+            early_stop_rows,
+            Corruption(owner, is_number),
+            member_seed,
+            where,
+            on_look,
         )
+        for member_seed in member_seeds(seed, config.members)
+    ]
+    rng = np.random.default_rng([seed, 1])
+    constants = config.score.constants(vae, owner, rng)
+    model = ScoringModel(
+        vae,
+        tuple({**of.parameters, **constants} for of in fitted),
+        config.score,
+        MissingFill(np.zeros(likelihood.targets), 0.0),
     )
-    backend = open_backend(model, None, device, config.block_rows)
-    fill = MissingFill.of(backend.raw_terms(seen), seen.observed)
-    return fitted, ScoringModel(vae, fitted.parameters, config.score, noise, fill)
+    if isinstance(config.score, RememberingScore):
+        return fitted[0], _remembering(
+            model, config.score, fit_rows, early_stop_rows, rng, device, config.block_rows
+        )
+    seen = _together(fit_rows.take(slice(MOST_FILL_ROWS)), early_stop_rows)
+    return fitted[0], _filled(model, seen, device, config.block_rows)
+
+
+def member_seeds(seed: int, members: int) -> list[int]:
+    """A seed for each network of an ensemble; the first is the seed itself."""
+    others = np.random.default_rng([seed, 2]).integers(2**31, size=members - 1)
+    return [seed, *others.tolist()]
+
+
+def _remembering(
+    model: ScoringModel,
+    score: RememberingScore,
+    fit_rows: Features,
+    early_stop_rows: Features,
+    rng: np.random.Generator,
+    device: Device,
+    block_rows: int,
+) -> ScoringModel:
+    """The model with rows to compare with: fit and early-stop rows, as far as they are wanted.
+
+    A remembered row is its own neighbour, so usual terms are those of early-stop rows beside a
+    model that remembers fit rows only.
+    """
+
+    def with_rows(rows: Features) -> ScoringModel:
+        chosen = np.sort(rng.permutation(len(rows))[: score.most_rows])
+        backend = open_backend(model, None, device, block_rows)
+        kept = backend.remembered(rows.take(chosen), score)
+        members = zip(model.members, kept, strict=True)
+        return replace(model, members=tuple({**m, ROWS: of_rows} for m, of_rows in members))
+
+    half = _filled(with_rows(fit_rows), early_stop_rows, device, block_rows)
+    return replace(with_rows(_together(fit_rows, early_stop_rows)), fill=half.fill)
+
+
+def _filled(model: ScoringModel, rows: Features, device: Device, block_rows: int) -> ScoringModel:
+    backend = open_backend(model, None, device, block_rows)
+    return replace(model, fill=MissingFill.of(backend.raw_terms(rows), rows.observed))
+
+
+def _together(first: Features, second: Features) -> Features:
+    pairs = zip(_arrays(first), _arrays(second), strict=True)
+    return Features(*(np.concatenate(pair) for pair in pairs))
 
 
 def _arrays(features: Features) -> tuple[Any, ...]:

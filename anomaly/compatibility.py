@@ -6,7 +6,9 @@ from anomaly.errors import ConfigInvalid
 from anomaly.models.objective import ELBO, ImportanceWeighted, Objective, WassersteinMMD
 from anomaly.models.posterior import GaussianPosterior, Posterior
 from anomaly.models.prior import Prior, StandardNormalPrior
-from anomaly.scores import NegativeELBO, NegativeIWBound, Score
+from anomaly.scores import ExemplarKL, NegativeELBO, NegativeIWBound, Score
+
+NEEDS_A_DENSITY = NegativeELBO | NegativeIWBound | ExemplarKL
 
 
 def check_score(score: Score, posterior: Posterior) -> None:
@@ -15,7 +17,7 @@ def check_score(score: Score, posterior: Posterior) -> None:
     Raises:
         ConfigInvalid: the score needs a density that the posterior does not have.
     """
-    if _is_point(posterior) and isinstance(score, NegativeELBO | NegativeIWBound):
+    if _is_point(posterior) and isinstance(score, NEEDS_A_DENSITY):
         raise ConfigInvalid(
             f"the score {score.kind!r} needs a posterior with a width, and the {posterior.kind} "
             "posterior has none. Use the score `squared_error` or `reconstruction`, or "

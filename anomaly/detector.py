@@ -168,7 +168,7 @@ class Detector:
                 f"columns ({', '.join(c.name for c in self.schema.context)}). Use `interpolate`.",
                 code="needs_context",
             )
-        prior = self.model.vae.latent_prior(NumpyOps(), self.model.parameters)
+        prior = self.model.vae.latent_prior(NumpyOps(), self.model.first)
         z = prior.sample(n, np.random.default_rng(seed))
         return self._decode(z, np.zeros((n, 0), np.float32))
 

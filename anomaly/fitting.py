@@ -34,6 +34,7 @@ class FitConfig:
 
     Attributes:
         steps: At most so many; training stops earlier when the held-out loss no longer falls.
+            None follows the rule of `default_steps`.
         lr_warmup_steps: The learning rate rises linearly over so many steps.
         mask_rate: Share of the encoder's inputs hidden at each step (denoising; Vincent et al.
             2008): the model learns each column from the others.
@@ -43,8 +44,8 @@ class FitConfig:
         patience: Looks without improvement before training stops.
     """
 
-    steps: Annotated[int, Field(ge=1)] = 1500
-    batch_rows: Annotated[int, Field(ge=1)] = 128
+    steps: Annotated[int, Field(ge=1)] | None = None
+    batch_rows: Annotated[int, Field(ge=1)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -52,8 +53,13 @@ class FitConfig:
     mask_rate: Annotated[float, Field(ge=0, lt=1)] = 0.25
     noise: Annotated[float, Field(ge=0)] = 0.2
     check_every: Annotated[int, Field(ge=1)] = 100
-    patience: Annotated[int, Field(ge=1)] = 6
+    patience: Annotated[int, Field(ge=1)] = 10
     objective: Annotated[Objective, Field(discriminator="kind")] = ELBO()
+
+
+def default_steps(rows: int, batch_rows: int) -> int:
+    """3,000 steps, or two passes over the rows where that is more, at most 10,000."""
+    return min(max(3_000, 2 * rows // batch_rows), 10_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,14 +181,13 @@ def _fit(
     import torch
 
     where = ops.device
-    parameters = {
-        name: torch.tensor(value, device=where, requires_grad=True)
-        for name, value in initial.items()
-    }
+    weights = _Weights(initial, where)
+    parameters = weights.parameters
     batches = _batches(_on_device(fit_rows, where), config.batch_rows, generator)
     held_out = _on_device(early_stop_rows, where)
     corrupt = _Corrupter(corruption, config, generator, where)
     objective = config.objective
+    steps = config.steps or default_steps(len(fit_rows), config.batch_rows)
     noise_shape = (*objective.draws(config.batch_rows), vae.sizes.latent)
     fixed_noise = torch.randn(
         (*objective.held_out_draws(len(early_stop_rows)), vae.sizes.latent),
@@ -190,20 +195,15 @@ def _fit(
         device=where,
     )
     optimiser = torch.optim.AdamW(
-        parameters.values(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
+        [weights.flat], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     history: list[Progress] = []
     best = initial
     sums = torch.zeros(4, device=where)
     since_look = 0
-    for step in range(config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * schedule(
-                step, config.steps, config.lr_warmup_steps
-            )
+    for step in range(steps):
+        share = schedule(step, steps, config.lr_warmup_steps)
+        optimiser.param_groups[0]["lr"] = config.learning_rate * share
         batch = next(batches)
         rows = len(batch.targets)
         noise = torch.randn(noise_shape, generator=generator, device=where)[:, :rows]
@@ -216,20 +216,21 @@ def _fit(
             objective,
             step,
         )
-        optimiser.zero_grad()
+        weights.gradient.zero_()
         loss.total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
+        norm = weights.gradient.norm()
+        weights.gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp(max=1.0))
         optimiser.step()
         sums += torch.stack([loss.total, loss.reconstruction, loss.kl, norm]).detach()
         since_look += 1
-        if since_look < config.check_every and step + 1 < config.steps:
+        if since_look < config.check_every and step + 1 < steps:
             continue
         with torch.inference_mode():
             held = loss_of(ops, vae, parameters, held_out, fixed_noise, objective)
-        look = _look(step + 1, config.steps, held, (sums / since_look).tolist(), history)
+        look = _look(step + 1, steps, held, (sums / since_look).tolist(), history)
         history.append(look)
         if look.best:
-            best = {name: value.detach().cpu().numpy().copy() for name, value in parameters.items()}
+            best = weights.numpy()
         if on_look is not None:
             on_look(look)
         sums.zero_()
@@ -237,6 +238,34 @@ def _fit(
         if not any(earlier.best for earlier in history[-config.patience :]):
             break
     return Fitted(best, tuple(history))
+
+
+class _Weights:
+    """All parameters in one array, and their gradients in another.
+
+    For small networks half of a step would go into visiting sixteen tensors one by one.
+    """
+
+    def __init__(self, initial: Parameters, device: Any) -> None:
+        import torch
+
+        flat = np.concatenate([value.ravel() for value in initial.values()])
+        self.flat = torch.nn.Parameter(torch.tensor(flat, device=device))
+        self.gradient = torch.zeros_like(self.flat)
+        self.flat.grad = self.gradient
+        self.parameters: Parameters = {}
+        start = 0
+        for name, value in initial.items():
+            place = slice(start, start + value.size)
+            # A view of the values, and a leaf of its own whose gradient is a view, too.
+            leaf = self.flat.detach()[place].view(value.shape).requires_grad_()
+            leaf.grad = self.gradient[place].view(value.shape)
+            self.parameters[name] = leaf
+            start += value.size
+
+    def numpy(self) -> Parameters:
+        """A copy as NumPy arrays."""
+        return {name: leaf.detach().cpu().numpy().copy() for name, leaf in self.parameters.items()}
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
@@ -295,10 +324,10 @@ def _batches(rows: Batch, batch_rows: int, generator: Any) -> Any:
         for start in range(0, n, batch_rows):
             chosen = order[start : start + batch_rows]
             yield Batch(
-                rows.inputs[chosen],
-                rows.targets[chosen],
-                rows.observed[chosen],
-                rows.context[chosen],
+                rows.inputs.index_select(0, chosen),
+                rows.targets.index_select(0, chosen),
+                rows.observed.index_select(0, chosen),
+                rows.context.index_select(0, chosen),
             )
 
 
@@ -325,9 +354,9 @@ class _Corrupter:
             width = torch.rand((rows, 1), generator=self.generator, device=device)
             blur = torch.randn(inputs.shape, generator=self.generator, device=device)
             # What is missing stays exactly zero, as it will be when rows are scored.
-            blurred = self.is_number * batch.observed[:, self.owner]
+            blurred = self.is_number * batch.observed.index_select(1, self.owner)
             inputs = inputs + (2 * self.config.noise) * width * blur * blurred
         if self.config.mask_rate:
             hide = torch.rand((rows, self.targets), generator=self.generator, device=device)
-            inputs = inputs * (hide >= self.config.mask_rate)[:, self.owner]
+            inputs = inputs * (hide >= self.config.mask_rate).index_select(1, self.owner)
         return inputs

@@ -17,33 +17,62 @@ from anomaly.models.posterior import PointPosterior, QuantisedPosterior
 from anomaly.models.prior import MixturePrior, VampPrior
 from anomaly.models.vae import VAEConfig
 from anomaly.preprocessing.preprocessor import NumericInputs, PreprocessingConfig
-from anomaly.scores import NegativeELBO, NegativeIWBound, ReconstructionError, SquaredError
+from anomaly.scores import (
+    ExemplarKL,
+    MaskedReconstruction,
+    NearestRow,
+    NegativeELBO,
+    NegativeIWBound,
+    ReconstructionError,
+    SquaredError,
+)
 
 LEAST_SQUARES = LikelihoodConfig(variance=Variance.UNIT)
 
+TEXTBOOK = FitConfig(objective=ELBO(beta=1.0))
+
 PRESETS: dict[str, DetectorConfig] = {
-    # VAE with learned variances, trained on masked and blurred rows, scored by its ELBO.
+    # VAE with learned variances and a light KL, trained on masked and blurred rows, scored by its
+    # reconstruction from the posterior mean.
     "default": DetectorConfig(),
-    # The same model, scored by its reconstruction from the posterior mean: several times faster.
-    "fast": DetectorConfig(score=ReconstructionError(draws=0)),
-    # The same model, scored by a tighter bound.
-    "iw": DetectorConfig(score=NegativeIWBound(draws=16)),
+    # The same with half the width and a third of the steps.
+    "fast": DetectorConfig(
+        model=VAEConfig(networks=DenseNetworks(hidden=(64, 64))), fit=FitConfig(steps=1_000)
+    ),
+    # Four of the default, scores averaged.
+    "ensemble": DetectorConfig(members=4),
+    # The default, scored by the nearest remembered row beside what the model leaves unexplained.
+    "nearest": DetectorConfig(score=NearestRow()),
+    # Four of these.
+    "nearest_ensemble": DetectorConfig(members=4, score=NearestRow()),
+    # The VAE of the textbooks: nothing masked or blurred, scored by its ELBO.
+    "vae": DetectorConfig(fit=replace(TEXTBOOK, mask_rate=0.0, noise=0.0), score=NegativeELBO()),
+    # The VAE, trained on masked and blurred rows.
+    "elbo": DetectorConfig(fit=TEXTBOOK, score=NegativeELBO()),
+    # That model, scored by a tighter bound.
+    "iw": DetectorConfig(fit=TEXTBOOK, score=NegativeIWBound(draws=16)),
     # Trained on the tighter bound, too.
     "iwae": DetectorConfig(
         fit=FitConfig(objective=ImportanceWeighted(samples=8)), score=NegativeIWBound(draws=16)
     ),
-    # The VAE of the textbooks: nothing masked or blurred.
-    "vae": DetectorConfig(fit=FitConfig(mask_rate=0.0, noise=0.0), score=NegativeELBO()),
+    # That model, scored by what it says of hidden columns, too.
+    "masked": DetectorConfig(fit=TEXTBOOK, score=MaskedReconstruction()),
+    # That model, its latents compared with remembered rows instead of the prior.
+    "exemplar": DetectorConfig(fit=TEXTBOOK, score=ExemplarKL()),
     # A strong KL: few latents, and only those that pay twice over.
-    "beta": DetectorConfig(fit=FitConfig(objective=ELBO(beta=2.0))),
+    "beta": DetectorConfig(fit=FitConfig(objective=ELBO(beta=2.0)), score=NegativeELBO()),
     # The decoder says of each row how well it knows it.
     "sigma": DetectorConfig(
-        model=VAEConfig(likelihood=LikelihoodConfig(variance=Variance.PER_ROW))
+        model=VAEConfig(likelihood=LikelihoodConfig(variance=Variance.PER_ROW)),
+        fit=TEXTBOOK,
+        score=NegativeELBO(),
     ),
     # Normal rows of several kinds.
-    "mixture": DetectorConfig(model=VAEConfig(prior=MixturePrior())),
+    "mixture": DetectorConfig(
+        model=VAEConfig(prior=MixturePrior()), fit=TEXTBOOK, score=NegativeELBO()
+    ),
     # The same, with the kinds described by rows.
-    "vamp": DetectorConfig(model=VAEConfig(prior=VampPrior())),
+    "vamp": DetectorConfig(model=VAEConfig(prior=VampPrior()), fit=TEXTBOOK, score=NegativeELBO()),
     # PCA: half as many directions as columns, by least squares.
     "linear": DetectorConfig(
         preprocessing=PreprocessingConfig(numeric_inputs=NumericInputs.STANDARDISED),

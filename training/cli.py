@@ -29,8 +29,8 @@ Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="default, fast, iw, iwae, vae, beta, sigma, mixture, vamp, linear, autoencoder, wae "
-        "or vq.",
+        help="default, fast, ensemble, nearest, nearest_ensemble, vae, elbo, iw, iwae, masked, "
+        "exemplar, beta, sigma, mixture, vamp, linear, autoencoder, wae or vq.",
     ),
 ]
 LabelColumn = Annotated[
@@ -129,12 +129,13 @@ def train(
             f"note: rows are split at random; to fit on the earliest, say --time-column "
             f"{chosen_schema.time.name}"
         )
-    with progress("training", run.detector.fit.steps) as update, warnings.catch_warnings():
+    with progress("training") as update, warnings.catch_warnings():
         # What the pipeline warns of comes back as notes, to be said once and kept in the card.
         warnings.simplefilter("ignore")
 
         def on_look(look: Progress) -> None:
-            update(look.step, f"held-out loss {look.loss:.4g}, {look.active_units} active units")
+            note = f"held-out loss {look.loss:.4g}, {look.active_units} active units"
+            update(look.step, note, look.of_steps)
 
         trained = pipeline.train(
             data, name, chosen_schema, run, labels=labels, options=read, on_look=on_look

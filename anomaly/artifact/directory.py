@@ -32,7 +32,7 @@ from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, CannotWrite, ModelNotFound
 from anomaly.explain import Baseline
 from anomaly.preprocessing.preprocessor import Preprocessor
-from anomaly.scores import MissingFill
+from anomaly.scores import ROWS, MissingFill, RememberingScore
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -42,7 +42,7 @@ FILES = (WEIGHTS, CALIBRATION, CARD)
 """The closed set of names: the loader opens these and no other."""
 
 LARGEST_MANIFEST_BYTES = 64 * 2**20
-PARAMETER = "parameter."
+MEMBER = "member."
 
 
 def save(detector: Detector, directory: Path) -> None:
@@ -55,9 +55,12 @@ def save(detector: Detector, directory: Path) -> None:
 
     preprocessor, tensors = describe_preprocessor(detector.preprocessor)
     model, calibration = detector.model, detector.calibration
-    tensors |= {PARAMETER + name: array for name, array in model.parameters.items()}
     tensors |= {
-        "noise": model.noise,
+        f"{MEMBER}{number}.{name}": array
+        for number, member in enumerate(model.members)
+        for name, array in member.items()
+    }
+    tensors |= {
         "fill.per_target": model.fill.per_target,
         "baseline.per_column": detector.baseline.per_column,
     }
@@ -73,6 +76,7 @@ def save(detector: Detector, directory: Path) -> None:
         preprocessor=preprocessor,
         vae=model.vae,
         score=model.score,
+        members=len(model.members),
         block_rows=detector.backend.block_rows,
         fill_rest=model.fill.rest,
         calibration=CalibrationEntry(calibration.alpha, calibration.rule, calibration.tolerance),
@@ -200,18 +204,13 @@ def _build(
     device: Device,
     backend: BackendName | None,
 ) -> Detector:
-    parameters = {
-        name.removeprefix(PARAMETER): array
-        for name, array in tensors.items()
-        if name.startswith(PARAMETER)
-    }
+    members = tuple(_member(tensors, number) for number in range(manifest.members))
     preprocessor = build_preprocessor(manifest.schema, manifest.preprocessor, tensors)
-    _check_fit(manifest, preprocessor, parameters, tensors)
+    _check_fit(manifest, preprocessor, members, tensors)
     model = ScoringModel(
         vae=manifest.vae,
-        parameters=parameters,
+        members=members,
         score=manifest.score,
-        noise=tensors["noise"],
         fill=MissingFill(tensors["fill.per_target"], manifest.fill_rest),
     )
     entry = manifest.calibration
@@ -229,7 +228,10 @@ def _build(
 
 
 def _check_fit(
-    manifest: Manifest, preprocessor: Preprocessor, parameters: Parameters, tensors: Tensors
+    manifest: Manifest,
+    preprocessor: Preprocessor,
+    members: tuple[Parameters, ...],
+    tensors: Tensors,
 ) -> None:
     """Compare what the manifest declares with what is there, before anything is allocated."""
     vae, counts = manifest.vae, preprocessor.features.counts
@@ -241,18 +243,37 @@ def _check_fit(
         or vae.likelihood.outputs != vae.sizes.outputs
     ):
         raise ArtifactRejected("the model explains other columns than the schema has")
-    if {name: array.shape for name, array in parameters.items()} != vae.shapes() or any(
-        array.dtype != np.float32 for array in parameters.values()
+    if any(
+        {name: array.shape for name, array in member.items()} != _shapes(manifest, member)
+        or any(array.dtype != np.float32 for array in member.values())
+        for member in members
     ):
         raise ArtifactRejected("the weights have other names, shapes or types than the model")
-    noise = manifest.score.noise(vae.sizes.latent, np.random.default_rng(0))
     expected = {
-        "noise": noise.shape,
         "fill.per_target": (vae.likelihood.targets,),
         "baseline.per_column": (len(manifest.baseline_columns),),
     }
     if any(tensors[name].shape != shape for name, shape in expected.items()):
-        raise ArtifactRejected("the noise, fill or baseline has another shape than the model needs")
+        raise ArtifactRejected("the fill or baseline has another shape than the model needs")
+
+
+def _member(tensors: Tensors, number: int) -> Parameters:
+    prefix = f"{MEMBER}{number}."
+    return {
+        name.removeprefix(prefix): array
+        for name, array in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _shapes(manifest: Manifest, member: Parameters) -> dict[str, tuple[int, ...]]:
+    """What a member must hold. How many rows it remembers, up to the most, only it knows."""
+    vae, score = manifest.vae, manifest.score
+    shapes = {**vae.shapes(), **score.shapes(vae)}
+    if isinstance(score, RememberingScore):
+        remembered = min(max(len(member[ROWS]), 1), score.most_rows)
+        shapes[ROWS] = (remembered, score.width(vae))
+    return shapes
 
 
 def _check_tensors(tensors: Tensors) -> None:

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from anomaly.calibration import Rule
 from anomaly.data.schema import STRICT, Cycle, Schema
 from anomaly.detector import Card
-from anomaly.models.ops import TILE_ROWS
+from anomaly.models.ops import BLOCK_MULTIPLE
 from anomaly.models.vae import VAE
 from anomaly.preprocessing.preprocessor import NumericInputs, NumericTarget
 from anomaly.scores import Score
@@ -124,7 +124,8 @@ class Manifest:
     preprocessor: PreprocessorEntry
     vae: VAE
     score: Annotated[Score, Field(discriminator="kind")]
-    block_rows: Annotated[int, Field(ge=TILE_ROWS, le=65_536, multiple_of=TILE_ROWS)]
+    members: Annotated[int, Field(ge=1, le=64)]
+    block_rows: Annotated[int, Field(ge=BLOCK_MULTIPLE, le=65_536, multiple_of=BLOCK_MULTIPLE)]
     fill_rest: float
     calibration: CalibrationEntry
     baseline_columns: tuple[str, ...]

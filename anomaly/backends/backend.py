@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -15,7 +16,7 @@ from anomaly.errors import ConfigInvalid, DeviceUnavailable
 from anomaly.models.objective import Batch
 from anomaly.models.ops import TILE_ROWS, NumpyOps, Ops
 from anomaly.models.vae import VAE
-from anomaly.scores import MissingFill, Score, ScoreTerms
+from anomaly.scores import MissingFill, RememberingScore, Score, ScoreTerms
 
 BLOCK_ROWS = 256
 """The default block: large enough for full speed, small enough for the processor's cache."""
@@ -57,16 +58,20 @@ class ScoringModel:
     """Everything that turns features into scores; NumPy arrays only.
 
     Attributes:
-        parameters: Learned numbers, float32.
-        noise: (S, 1, L), drawn once.
+        members: For each network of the ensemble its learned numbers and the constants of its
+            score, float32. The score is the mean of the members' scores.
         fill: What stands in for the terms of missing entries.
     """
 
     vae: VAE
-    parameters: Parameters
+    members: tuple[Parameters, ...]
     score: Score
-    noise: Float32
     fill: MissingFill
+
+    @property
+    def first(self) -> Parameters:
+        """The member whose latents and reconstructions are shown."""
+        return self.members[0]
 
 
 class Backend:
@@ -83,8 +88,9 @@ class Backend:
         self.block_rows = block
         self._multiple = TILE_ROWS if name is BackendName.NUMPY else block
         self._ops = ops
-        self._parameters = {key: ops.array(value) for key, value in model.parameters.items()}
-        self._noise = ops.array(model.noise)
+        self._members = [
+            {key: ops.array(value) for key, value in member.items()} for member in model.members
+        ]
 
     def score_features(self, features: Features) -> ScoreTerms:
         """Scores of N rows, taken apart, missing entries filled; NumPy float64."""
@@ -95,6 +101,11 @@ class Backend:
         per_target, rest = self._in_blocks(self._terms_of_block, _arrays(features))
         # Without numeric targets the terms would be the networks' float32.
         return ScoreTerms(per_target.astype(np.float64), rest.astype(np.float64))
+
+    def remembered(self, features: Features, score: RememberingScore) -> tuple[Float32, ...]:
+        """What each member's score keeps of N rows, (N, F) each."""
+        found = self._in_blocks(partial(self._remember_block, score), _arrays(features))
+        return tuple(array.astype(np.float32) for array in found)
 
     def encode(self, features: Features) -> tuple[Float64, Float64]:
         """Posterior means and standard deviations, (N, L) each; a point has deviation 0."""
@@ -120,14 +131,22 @@ class Backend:
         ops, model = self._ops, self.model
         with ops.inference():
             batch = Batch(*(ops.array(array) for array in block))
-            terms = model.score.terms(ops, model.vae, self._parameters, self._noise, batch)
-            return [ops.numpy(terms.per_target), ops.numpy(terms.rest)]
+            each = [model.score.terms(ops, model.vae, member, batch) for member in self._members]
+            per_target = sum(terms.per_target for terms in each) / len(each)
+            rest = sum(terms.rest for terms in each) / len(each)
+            return [ops.numpy(per_target), ops.numpy(rest)]
+
+    def _remember_block(self, score: RememberingScore, block: tuple[Values, ...]) -> list[Values]:
+        ops, vae = self._ops, self.model.vae
+        with ops.inference():
+            batch = Batch(*(ops.array(array) for array in block))
+            return [ops.numpy(score.remembered(ops, vae, m, batch)) for m in self._members]
 
     def _encode_block(self, block: tuple[Values, ...]) -> list[Values]:
         ops = self._ops
         with ops.inference():
             batch = Batch(*(ops.array(array) for array in block))
-            q = self.model.vae.encode(ops, self._parameters, batch.inputs, batch.context)
+            q = self.model.vae.encode(ops, self._members[0], batch.inputs, batch.context)
             scale = 0.0 * q.loc if q.log_scale is None else ops.exp(q.log_scale)
             return [ops.numpy(q.loc), ops.numpy(scale)]
 
@@ -135,7 +154,7 @@ class Backend:
         ops, vae = self._ops, self.model.vae
         with ops.inference():
             z, context = (ops.array(array) for array in block)
-            outputs = vae.decode(ops, self._parameters, z[None], context)
+            outputs = vae.decode(ops, self._members[0], z[None], context)
             means, probabilities, classes = vae.likelihood.expected(ops, outputs)
             return [ops.numpy(array[0]) for array in (means, probabilities, *classes)]
 

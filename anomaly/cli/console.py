@@ -34,10 +34,10 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
     """A bar on stderr, or nothing where stderr is not a terminal.
 
     Yields:
-        `update(done, note="")`, with the absolute number done.
+        `update(done, note="", total=None)`, with the absolute number done.
     """
     if not sys.stderr.isatty():
-        yield lambda done, note="": None
+        yield lambda done, note="", total=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -51,4 +51,6 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, note="")
-        yield lambda done, note="": bar.update(task, completed=done, note=note)
+        yield lambda done, note="", total=total: bar.update(
+            task, completed=done, note=note, total=total
+        )

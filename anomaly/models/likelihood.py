@@ -170,6 +170,27 @@ class ProductLikelihood:
             parts.append(brier[..., None])
         return ops.concatenate(parts)
 
+    def residual(
+        self, ops: Ops, parameters: Parameters, outputs: Tensor, targets: Tensor
+    ) -> Tensor:
+        """What is left of each target, (S, N, D): 0 where it was foreseen.
+
+        Numbers in standard deviations, booleans as the difference from the probability, categories
+        as the probability of all others.
+        """
+        parts = []
+        means, logits, classes = self._split(outputs)
+        numbers, booleans, codes = self._split_targets(targets)
+        if self.gaussian:
+            parts.append((numbers - means) / self.sigma(ops, parameters, outputs))
+        floor = self.config.probability_floor
+        if self.bernoulli:
+            parts.append(booleans - bernoulli_probability(ops, logits, floor))
+        for code, scores in zip(codes, classes, strict=True):
+            probabilities = categorical_probabilities(ops, scores, floor)
+            parts.append(1.0 - ops.pick(probabilities, code)[..., None])
+        return ops.concatenate(parts)
+
     def expected(self, ops: Ops, outputs: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Means (S, N, G), probabilities (S, N, B), and class probabilities [(S, N, C), ...]."""
         means, logits, classes = self._split(outputs)

@@ -84,13 +84,15 @@ class ELBO:
     """reconstruction + beta * KL, or reconstruction + beta * |KL - C|.
 
     Attributes:
-        beta: Weight of the KL; 1 is the negative ELBO (Higgins et al. 2017, beta-VAE).
+        beta: Weight of the KL; 1 is the negative ELBO itself (beta-VAE, Higgins et al. 2017). The
+            default is light: what a tight bottleneck smooths away are the details by which
+            anomalies differ (docs/decisions/0006).
         capacity: C in nats; None for the plain KL (Burgess et al. 2018, eq. 8).
         warmup_steps: beta grows linearly from 0 over this many steps (Sønderby et al. 2016).
     """
 
     kind: Literal["elbo"] = "elbo"
-    beta: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 0.01
     capacity: Annotated[float, Field(ge=0)] | None = None
     warmup_steps: Annotated[int, Field(ge=0)] = 0
 

@@ -15,7 +15,11 @@ import numpy as np
 from anomaly.arrays import Tensor, Values
 
 TILE_ROWS = 16
-"""Blocks of rows are multiples of this; see `NumpyOps.linear`."""
+"""Products take rows in multiples of this; see `NumpyOps.linear`."""
+
+BLOCK_MULTIPLE = 32
+"""Blocks of rows are multiples of this: torch's element-wise loops take two vectors at a time, of
+16 float32 with AVX-512, and compute what is left over by other instructions."""
 
 
 class Ops(Protocol):
@@ -58,6 +62,9 @@ class Ops(Protocol):
 
     def pick(self, x: Tensor, index: Tensor) -> Tensor:
         """x (..., N, C), index (N,) of whole numbers -> (..., N): x[..., n, index[n]]."""
+
+    def narrow(self, x: Tensor) -> Tensor:
+        """The array in float32."""
 
     def stop_gradient(self, x: Tensor) -> Tensor:
         """The same numbers, as a constant of the gradient."""
@@ -126,6 +133,9 @@ class NumpyOps:
 
     def pick(self, x: Tensor, index: Tensor) -> Tensor:
         return x[..., np.arange(len(index)), index.astype(np.int64)]
+
+    def narrow(self, x: Tensor) -> Tensor:
+        return x.astype(np.float32)
 
     def stop_gradient(self, x: Tensor) -> Tensor:
         return x

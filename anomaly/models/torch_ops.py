@@ -77,5 +77,8 @@ class TorchOps:
         where = index.long().reshape((1,) * (x.ndim - 2) + (-1, 1))
         return x.gather(-1, where.expand(*x.shape[:-1], 1)).squeeze(-1)
 
+    def narrow(self, x: Tensor) -> Tensor:
+        return x.float()
+
     def stop_gradient(self, x: Tensor) -> Tensor:
         return x.detach()

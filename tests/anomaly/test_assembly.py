@@ -17,6 +17,7 @@ from anomaly.errors import AlphaNotSupported, ConfigInvalid, SchemaMismatch
 from anomaly.fitting import FitConfig
 from anomaly.models.posterior import PointPosterior
 from anomaly.models.vae import VAEConfig
+from anomaly.scores import NegativeELBO
 from tests import machines
 
 QUICK = DetectorConfig(fit=FitConfig(steps=20), alpha=0.05)
@@ -86,8 +87,8 @@ def test_the_same_seed_gives_the_same_detector_to_the_bit(plain: Assembled, spli
     with pytest.warns(UserWarning, match="'voltage'"):
         again = assembled_from(machines.records(N), splits)
 
-    for name, value in plain.detector.model.parameters.items():
-        np.testing.assert_array_equal(again.detector.model.parameters[name], value)
+    for name, value in plain.detector.model.first.items():
+        np.testing.assert_array_equal(again.detector.model.first[name], value)
     np.testing.assert_array_equal(
         again.detector.calibration.scores, plain.detector.calibration.scores
     )
@@ -132,7 +133,7 @@ def test_an_alpha_that_was_given_and_cannot_be_kept_is_refused(splits: Splits) -
 
 
 def test_a_score_that_needs_a_kl_is_refused_for_a_point(splits: Splits) -> None:
-    config = replace(QUICK, model=VAEConfig(posterior=PointPosterior()))
+    config = replace(QUICK, model=VAEConfig(posterior=PointPosterior()), score=NegativeELBO())
 
     with pytest.raises(ConfigInvalid, match="needs a posterior with a width"):
         assembled_from(machines.records(N), splits, config)

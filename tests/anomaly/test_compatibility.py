@@ -16,7 +16,7 @@ from anomaly.models.posterior import GaussianPosterior, PointPosterior, Posterio
 from anomaly.models.prior import Prior, StandardNormalPrior
 from anomaly.models.vae import VAEConfig
 from anomaly.presets import PRESETS
-from anomaly.scores import Score, SquaredError
+from anomaly.scores import NegativeELBO, Score, SquaredError
 from tests.contracts.parts import EVERY_OBJECTIVE, EVERY_POSTERIOR, EVERY_PRIOR, EVERY_SCORE
 
 POINTS = [posterior for name, posterior in EVERY_POSTERIOR.items() if name != "gaussian"]
@@ -31,7 +31,7 @@ def test_a_gaussian_posterior_has_every_score(score: Score) -> None:
 @pytest.mark.parametrize("posterior", POINTS)
 @pytest.mark.parametrize("name", EVERY_SCORE)
 def test_a_point_has_no_bound_on_its_likelihood(name: str, posterior: Posterior) -> None:
-    if "elbo" in name or "iw" in name:
+    if "elbo" in name or "iw" in name or "kl" in name:
         with pytest.raises(
             ConfigInvalid, match=f"{posterior.kind} .*Use the score `squared_error`"
         ):
@@ -90,7 +90,7 @@ def test_a_configuration_is_checked_by_every_rule() -> None:
     point = DetectorConfig(model=VAEConfig(posterior=PointPosterior()), score=SquaredError())
     check_config(point)
     wrong = {
-        "the score": replace(point, score=DetectorConfig().score),
+        "the score": replace(point, score=NegativeELBO()),
         "prior is learned": replace(
             point, model=VAEConfig(posterior=PointPosterior(), prior=EVERY_PRIOR["vamp"])
         ),

@@ -147,7 +147,7 @@ def test_reconstructions_are_in_the_units_of_the_records(detector: Detector) -> 
 def test_samples_come_from_the_prior_in_force(every_preset: dict[str, Detector]) -> None:
     """With all components moved to one place, and narrow, every draw is decoded from there."""
     mixture = every_preset["mixture"]
-    parameters = mixture.model.parameters
+    parameters = mixture.model.first
     usual = mixture.sample(500)["load"]
     drawn = []
     for place in (-1.5, 1.5):
@@ -155,7 +155,7 @@ def test_samples_come_from_the_prior_in_force(every_preset: dict[str, Detector])
             "prior.loc": np.full_like(parameters["prior.loc"], place),
             "prior.log_scale": np.full_like(parameters["prior.log_scale"], -7.0),
         }
-        model = replace(mixture.model, parameters={**parameters, **narrow})
+        model = replace(mixture.model, members=({**parameters, **narrow},))
         moved = replace(mixture, backend=open_backend(model, None, Device.CPU))
         drawn.append(moved.sample(50, seed=1)["load"])
     assert max(there.std() for there in drawn) < 0.05 * usual.std()

@@ -36,7 +36,14 @@ from tests.contracts.parts import (
     goes_together,
 )
 
-QUICK = FitConfig(steps=60, check_every=20, learning_rate=1e-2, lr_warmup_steps=5)
+QUICK = FitConfig(
+    steps=60,
+    batch_rows=128,
+    check_every=20,
+    learning_rate=1e-2,
+    lr_warmup_steps=5,
+    objective=ELBO(beta=1.0),
+)
 
 
 def features(x: Array, context: Array | None = None) -> Features:
@@ -384,6 +391,7 @@ class TestTheory:
         mask_rate=0.0,
         noise=0.0,
         check_every=500,
+        objective=ELBO(beta=1.0),
     )
 
     def test_a_linear_autoencoder_spans_the_plane_of_pca(self) -> None:
@@ -421,7 +429,7 @@ class TestTheory:
         corners = math.sqrt(2) * np.eye(2)[:, None, :]
         draws = np.concatenate([corners, -corners])
         vae = model(with_unit_variance(gaussian=True))
-        found = loss_of(NUMPY, vae, fitted.parameters, batch_of(rows), draws, ELBO()).total
+        found = loss_of(NUMPY, vae, fitted.parameters, batch_of(rows), draws, ELBO(beta=1.0)).total
         assert best - 1e-4 <= found <= best + 0.02
 
     def test_a_large_beta_switches_the_latents_off(self) -> None:

@@ -35,8 +35,14 @@ def test_every_preset_fits_and_finds_obvious_anomalies(
 
 def test_the_presets_score_as_they_say(every_preset: dict[str, Detector]) -> None:
     assert {name: d.model.score.kind for name, d in every_preset.items()} == {
-        "default": "negative_elbo",
+        "default": "reconstruction",
         "fast": "reconstruction",
+        "ensemble": "reconstruction",
+        "nearest": "nearest_row",
+        "nearest_ensemble": "nearest_row",
+        "elbo": "negative_elbo",
+        "masked": "masked_reconstruction",
+        "exemplar": "exemplar_kl",
         "iw": "negative_iw_bound",
         "iwae": "negative_iw_bound",
         "vae": "negative_elbo",
@@ -64,7 +70,7 @@ def test_the_linear_preset_is_pca() -> None:
     pca = PCA(found.model.vae.sizes.latent).fit(features.targets)
 
     assert pca.n_components == 6
-    angles = subspace_angles(found.model.parameters["decoder.0.weight"], pca.components_.T)
+    angles = subspace_angles(found.model.first["decoder.0.weight"], pca.components_.T)
     assert np.degrees(angles).max() < 2.0
     rebuilt = pca.inverse_transform(pca.transform(features.targets))
     least = ((features.targets - rebuilt) ** 2).mean()
@@ -77,5 +83,7 @@ def test_alpha_is_the_one_thing_that_a_preset_leaves_open() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigInvalid, match="default, fast, iw, iwae, vae, beta"):
+    with pytest.raises(
+        ConfigInvalid, match="default, fast, ensemble, nearest, nearest_ensemble, vae, elbo"
+    ):
         preset_config("deep")

@@ -20,8 +20,8 @@ from anomaly.scores import (
     Score,
     ScoreTerms,
     SquaredError,
-    antithetic_noise,
 )
+from anomaly.scores.bounds import NOISE, antithetic_noise
 from tests.contracts.parts import (
     EVERY_LIKELIHOOD,
     NUMPY,
@@ -29,6 +29,7 @@ from tests.contracts.parts import (
     batch_of,
     random_features,
     small_model,
+    with_constants,
 )
 
 MIXED = EVERY_LIKELIHOOD["mixed"]
@@ -108,9 +109,9 @@ class Textbook:
 def scored(score: Score) -> tuple[ScoreTerms, Textbook]:
     vae, parameters = small_model(MIXED)
     rows = random_features(vae, 32)
-    noise = score.noise(vae.sizes.latent, np.random.default_rng(0))
-    terms = score.terms(NUMPY, vae, parameters, noise, batch_of(rows))
-    return terms, Textbook(vae, parameters, rows, noise)
+    parameters = with_constants(score, vae, parameters)
+    terms = score.terms(NUMPY, vae, parameters, batch_of(rows))
+    return terms, Textbook(vae, parameters, rows, parameters.get(NOISE, np.zeros((1, 1, 3))))
 
 
 class TestEachScoreIsItsFormula:
@@ -145,9 +146,9 @@ class TestEachScoreIsItsFormula:
         vae, parameters = small_model(MIXED)
         rows = random_features(vae, 32, missing=0.5, seed=3)
         score = NegativeIWBound(draws=DRAWS)
-        noise = score.noise(3, np.random.default_rng(0))
-        terms = score.terms(NUMPY, vae, parameters, noise, batch_of(rows))
-        book = Textbook(vae, parameters, rows, noise)
+        parameters = with_constants(score, vae, parameters)
+        terms = score.terms(NUMPY, vae, parameters, batch_of(rows))
+        book = Textbook(vae, parameters, rows, parameters[NOISE])
         log_prob = book.log_prob()
         book.log_prob = lambda: log_prob * rows.observed  # type: ignore[method-assign]
         observed = (terms.per_target * rows.observed).sum(-1) + terms.rest
@@ -190,7 +191,7 @@ def linear_gaussian(
 
 
 def score_of(score: Score, vae: VAE, parameters: Parameters, rows: Features, noise: Array) -> Array:
-    return score.terms(NUMPY, vae, parameters, noise, batch_of(rows)).scores
+    return score.terms(NUMPY, vae, {**parameters, NOISE: noise}, batch_of(rows)).scores
 
 
 def sigma_points(latent: int) -> Array:
@@ -268,8 +269,10 @@ class TestNoise:
         half = antithetic_noise(4000, 3, np.random.default_rng(0))[:2000].ravel()
         assert stats.kstest(half, "norm").pvalue > 1e-3
 
-    def test_the_squared_error_draws_nothing(self) -> None:
-        assert not SquaredError().noise(4, np.random.default_rng(0)).any()
+    @pytest.mark.parametrize("score", [SquaredError(), ReconstructionError(draws=0)])
+    def test_scores_of_the_posterior_mean_draw_nothing(self, score: Score) -> None:
+        vae, _ = small_model(MIXED)
+        assert not score.constants(vae, np.arange(4), np.random.default_rng(0))
 
 
 class TestMissingFill:

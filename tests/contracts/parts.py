@@ -33,10 +33,16 @@ from anomaly.models.prior import MixturePrior, Prior, StandardNormalPrior, VampP
 from anomaly.models.torch_ops import TorchOps
 from anomaly.models.vae import VAE, VAEConfig, assemble_vae
 from anomaly.scores import (
+    ROWS,
+    ExemplarKL,
+    MaskedReconstruction,
+    NearestRow,
     NegativeELBO,
     NegativeIWBound,
     ReconstructionError,
+    RememberingScore,
     Score,
+    Space,
     SquaredError,
 )
 
@@ -54,6 +60,11 @@ EVERY_SCORE: dict[str, Score] = {
     "negative_elbo": NegativeELBO(draws=6),
     "negative_elbo_of_the_mean": NegativeELBO(draws=0),
     "negative_iw_bound": NegativeIWBound(draws=6),
+    "masked_reconstruction": MaskedReconstruction(parts=2, rounds=2),
+    "exemplar_kl": ExemplarKL(draws=6),
+    "exemplar_kl_of_the_mean": ExemplarKL(),
+    "nearest_row": NearestRow(),
+    "nearest_row_everywhere": NearestRow(spaces=tuple(Space)),
 }
 
 EVERY_POSTERIOR: dict[str, Posterior] = {
@@ -133,6 +144,18 @@ def small_model(
         for name, value in vae.initial(rng, *some_rows(inputs, context)).items()
     }
     return vae, parameters
+
+
+def with_constants(
+    score: Score, vae: VAE, parameters: Parameters, rows: int = 20, seed: int = 0
+) -> Parameters:
+    """The parameters, and what the score needs besides: rows to compare with are made up."""
+    rng = np.random.default_rng(seed)
+    owner = np.arange(vae.sizes.inputs) % vae.likelihood.targets
+    found = {**parameters, **score.constants(vae, owner, rng)}
+    if isinstance(score, RememberingScore):
+        found[ROWS] = rng.normal(size=(rows, score.width(vae))).astype(np.float32)
+    return found
 
 
 def some_rows(inputs: int, context: int, seed: int = 0) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from anomaly.backends.backend import Device
 from anomaly.errors import ConfigInvalid
 from anomaly.models.posterior import PointPosterior
 from anomaly.presets import PRESETS
-from anomaly.scores import NegativeELBO, ReconstructionError, SquaredError
+from anomaly.scores import ReconstructionError, SquaredError
 from training.config import RunConfig, json_schema, load_config, to_plain, to_yaml
 
 
@@ -54,7 +54,7 @@ def test_a_part_of_another_kind_replaces_the_whole_part(tmp_path: Path) -> None:
     same = config_of(tmp_path, "detector: {score: {draws: 3}}")
 
     assert other.detector.score == SquaredError()
-    assert same.detector.score == NegativeELBO(draws=3)
+    assert same.detector.score == ReconstructionError(draws=3)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

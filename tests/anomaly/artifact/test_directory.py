@@ -321,35 +321,35 @@ def test_a_number_that_is_not_finite_is_refused(
 
 
 def _nan(tensors: dict[str, Values]) -> None:
-    tensors["parameter.decoder.0.weight"][3, 2] = np.nan
+    tensors["member.0.decoder.0.weight"][3, 2] = np.nan
 
 
 def _infinite(tensors: dict[str, Values]) -> None:
-    tensors["noise"][0] = np.inf
+    tensors["fill.per_target"][0] = np.inf
 
 
 def _other_shape(tensors: dict[str, Values]) -> None:
-    tensors["parameter.decoder.0.weight"] = tensors["parameter.decoder.0.weight"].T
+    tensors["member.0.decoder.0.weight"] = tensors["member.0.decoder.0.weight"].T
 
 
 def _other_type(tensors: dict[str, Values]) -> None:
-    tensors["parameter.decoder.0.bias"] = tensors["parameter.decoder.0.bias"].astype(np.float16)
+    tensors["member.0.decoder.0.bias"] = tensors["member.0.decoder.0.bias"].astype(np.float16)
 
 
 def _gone(tensors: dict[str, Values]) -> None:
-    del tensors["parameter.encoder.0.bias"]
+    del tensors["member.0.encoder.0.bias"]
 
 
 def _one_more(tensors: dict[str, Values]) -> None:
-    tensors["parameter.encoder.9.bias"] = np.zeros(3, np.float32)
+    tensors["member.0.encoder.9.bias"] = np.zeros(3, np.float32)
 
 
 def _no_quantiles(tensors: dict[str, Values]) -> None:
     tensors["features.0.quantiles"] = tensors["features.0.quantiles"][:0]
 
 
-def _other_noise(tensors: dict[str, Values]) -> None:
-    tensors["noise"] = tensors["noise"][:, :, :1]
+def _other_fill(tensors: dict[str, Values]) -> None:
+    tensors["fill.per_target"] = tensors["fill.per_target"][:1]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def _other_noise(tensors: dict[str, Values]) -> None:
         _gone,
         _one_more,
         _no_quantiles,
-        _other_noise,
+        _other_fill,
     ],
 )
 def test_tensors_that_do_not_fit_are_refused_although_every_digest_is_right(
@@ -388,7 +388,7 @@ def test_a_weight_that_was_changed_a_little_fails_the_golden_rows(
     directory = copied(artifact, tmp_path / "copy")
 
     def change(tensors: dict[str, Values]) -> None:
-        weights = tensors[f"parameter.{name}"]
+        weights = tensors[f"member.0.{name}"]
         weights[np.unravel_index(np.abs(weights).argmax(), weights.shape)] *= factor
 
     assert "golden row" in refused(with_tensors(directory, WEIGHTS, change))

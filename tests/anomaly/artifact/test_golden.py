@@ -57,8 +57,8 @@ def test_the_same_detector_passes_and_a_score_off_by_more_than_allowed_fails(
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_model_that_gives_no_number_fails(detector: Detector) -> None:
     model = detector.model
-    nothing = {name: np.full_like(array, np.nan) for name, array in model.parameters.items()}
-    broken = replace(detector, backend=open_backend(replace(model, parameters=nothing)))
+    nothing = {name: np.full_like(array, np.nan) for name, array in model.first.items()}
+    broken = replace(detector, backend=open_backend(replace(model, members=(nothing,))))
 
     with pytest.raises(ArtifactRejected, match="scores nan here"):
         check_golden(broken, golden_rows(detector))

@@ -40,7 +40,7 @@ def test_cuda_without_a_gpu_is_refused_and_auto_takes_the_cpu(detector: Detector
     assert open_backend(detector.model, None, Device.AUTO).device == "cpu"
 
 
-@pytest.mark.parametrize("block_rows", [16, 48, 4096])
+@pytest.mark.parametrize("block_rows", [32, 96, 4096])
 def test_numpy_scores_do_not_depend_on_the_block_to_the_bit(
     detector: Detector, block_rows: int
 ) -> None:
@@ -101,8 +101,8 @@ def test_decoded_classes_are_probabilities(detector: Detector) -> None:
 def test_a_copy_with_other_parameters_scores_otherwise(detector: Detector) -> None:
     """The backend reads its parameters and nothing else."""
     model = detector.model
-    name = next(key for key in model.parameters if key.startswith("decoder") and "bias" in key)
-    other = replace(model, parameters={**model.parameters, name: model.parameters[name] + 1})
+    name = next(key for key in model.first if key.startswith("decoder") and "bias" in key)
+    other = replace(model, members=({**model.first, name: model.first[name] + 1},))
     features = detector.features(machines.records(5))
 
     changed = open_backend(other, None, Device.CPU).score_features(features).scores

@@ -26,6 +26,7 @@ from anomaly.models.ops import Ops
 from anomaly.models.posterior import GaussianPosterior, PointPosterior, Posterior
 from anomaly.models.prior import Prior, StandardNormalPrior
 from anomaly.scores import NegativeIWBound
+from anomaly.scores.bounds import NOISE
 from tests.contracts.parts import (
     EVERY_LATENT,
     EVERY_LIKELIHOOD,
@@ -42,7 +43,7 @@ from tests.contracts.parts import (
     small_model,
 )
 
-PLAIN_ELBO = ELBO()
+PLAIN_ELBO = ELBO(beta=1.0)
 PLAIN_LATENT: tuple[Posterior, Prior] = (GaussianPosterior(), StandardNormalPrior())
 EVERY = pytest.mark.parametrize("likelihood", EVERY_LIKELIHOOD.values(), ids=EVERY_LIKELIHOOD)
 
@@ -180,7 +181,8 @@ def test_what_the_importance_weighted_objective_minimises_is_the_score(
     rows = batch_of(random_features(vae, 32))
     noise = np.random.default_rng(1).standard_normal((samples, 32, 3))
     found = loss_of(NUMPY, vae, parameters, rows, noise, ImportanceWeighted(samples=samples))
-    terms = NegativeIWBound(draws=samples).terms(NUMPY, vae, parameters, noise, rows)
+    score = NegativeIWBound(draws=samples)
+    terms = score.terms(NUMPY, vae, {**parameters, NOISE: noise}, rows)
     assert found.total == pytest.approx(terms.scores.mean(), rel=1e-5)
 
 
@@ -190,7 +192,7 @@ def test_with_one_sample_it_is_the_elbo_of_one_draw(prior: str) -> None:
     latent = (GaussianPosterior(), EVERY_PRIOR[prior])
     elbo, weighted = (
         loss(EVERY_LIKELIHOOD["mixed"], objective=objective, latent=latent).total
-        for objective in (ELBO(), ImportanceWeighted(samples=1))
+        for objective in (PLAIN_ELBO, ImportanceWeighted(samples=1))
     )
     assert weighted == pytest.approx(elbo, rel=1e-5)
 
@@ -209,7 +211,9 @@ def test_more_samples_make_the_bound_tighter() -> None:
         )
         for s in (1, 4, 16)
     ]
-    elbo = loss_of(NUMPY, vae, parameters, rows, rng.standard_normal((40, 400, 3)), ELBO()).total
+    elbo = loss_of(
+        NUMPY, vae, parameters, rows, rng.standard_normal((40, 400, 3)), PLAIN_ELBO
+    ).total
     assert means[0] == pytest.approx(elbo, rel=0.01)
     assert means[0] > means[1] > means[2]
 

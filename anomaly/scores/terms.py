@@ -1,0 +1,65 @@
+"""What every score gives, and what stands in for missing entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomaly.arrays import Bool, Float64, Tensor
+
+
+@dataclass(frozen=True)
+class ScoreTerms:
+    """Scores of N rows, taken apart: score = per_target.sum(-1) + rest.
+
+    Attributes:
+        per_target: (N, D) float64, higher is worse.
+        rest: (N,) float64, what belongs to no target: the KL, or the correction of a bound.
+    """
+
+    per_target: Tensor
+    rest: Tensor
+
+    @property
+    def scores(self) -> Float64:
+        """(N,) float64, higher is more anomalous; of NumPy terms."""
+        scores: Float64 = self.per_target.sum(-1) + self.rest
+        return scores
+
+
+@dataclass(frozen=True)
+class MissingFill:
+    """What stands in for the terms of missing entries, so that scores stay comparable.
+
+    A missing entry contributes that target's mean term on the fit and early-stop rows, and the
+    share of the rest (the KL) that its target would have caused, on average.
+
+    Attributes:
+        per_target: (D,) float64.
+        rest: Mean rest of a complete row.
+    """
+
+    per_target: Float64
+    rest: float
+
+    @staticmethod
+    def of(terms: ScoreTerms, observed: Bool) -> MissingFill:
+        """Means over rows; a target that was never observed has the mean term 0.
+
+        Rows with gaps have less KL than complete ones, about in proportion, so the mean is divided
+        by the share of entries that are there: `rest` is what a complete row would have.
+        """
+        counts = observed.sum(axis=0)
+        sums = np.where(observed, terms.per_target, 0.0).sum(axis=0)
+        return MissingFill(sums / np.maximum(counts, 1), float(terms.rest.mean() / observed.mean()))
+
+    def fill(self, terms: ScoreTerms, observed: Bool) -> ScoreTerms:
+        """The terms with every missing entry filled; complete rows are unchanged to the bit."""
+        if observed.all():
+            return terms
+        share_missing = 1.0 - observed.mean(axis=1)
+        return ScoreTerms(
+            np.where(observed, terms.per_target, self.per_target),
+            terms.rest + share_missing * self.rest,
+        )
