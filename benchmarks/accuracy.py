@@ -1,7 +1,8 @@
 """Detection quality on real tables, beside scikit-learn's and PyOD's detectors.
 
     python -m benchmarks.accuracy [--peer .venv-bench/bin/python] [--only TABLE ...]
-        [--presets NAME ...] [--peers NAME ...] [--seeds N ...] [--jobs N] [--again]
+        [--presets NAME ...] [--all-rows NAME ...] [--peers NAME ...] [--seeds N ...] [--jobs N]
+        [--again]
 
 Protocol R (`benchmarks.protocol`) on every table of ADBench. Settings are the same on all tables,
 and nothing is chosen by labels. Work that was done is kept: a run that was stopped goes on where it
@@ -107,7 +108,11 @@ def main() -> int:
     os.environ.update(ONE_CORE)
     print(heading(), flush=True)
     sides = Sides(peer_python(arguments.peer))
-    methods = [*(f"ours/{preset}" for preset in arguments.presets), *arguments.peers]
+    methods = [
+        *(f"ours/{preset}" for preset in arguments.presets),
+        *(f"ours-all-rows/{preset}" for preset in arguments.all_rows),
+        *arguments.peers,
+    ]
     items = list(product(methods, arguments.seeds))
     results = opened(arguments.results)
     if arguments.again:
@@ -137,6 +142,14 @@ def parsed() -> argparse.Namespace:
         choices=tuple(PRESETS),
         metavar="NAME",
         help="of ours: " + ", ".join(PRESETS),
+    )
+    parser.add_argument(
+        "--all-rows",
+        nargs="*",
+        default=("default", "nearest"),
+        choices=tuple(PRESETS),
+        metavar="NAME",
+        help="of ours, fitted on their calibration rows, too: what holding them out costs",
     )
     parser.add_argument(
         "--peers", nargs="*", default=PEERS, choices=PEERS, metavar="NAME", help=", ".join(PEERS)
