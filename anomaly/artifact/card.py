@@ -7,6 +7,7 @@ from typing import Any
 
 from anomaly.calibration import Rule, round_up
 from anomaly.detector import Detector
+from anomaly.scores import ROWS, RememberingScore
 
 
 def card_text(detector: Detector) -> str:
@@ -49,7 +50,8 @@ def card_text(detector: Detector) -> str:
     lines += [
         "",
         "**Limits.** Rows from another population than the one above void the rate. The model "
-        "stores no training row, but its calibration scores and column quantiles.",
+        + stored(detector)
+        + " its calibration scores and column quantiles.",
         "",
         f"Made {card.created} with "
         + ", ".join(f"{name} {number}" for name, number in card.versions.items())
@@ -57,6 +59,17 @@ def card_text(detector: Detector) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def stored(detector: Detector) -> str:
+    """What the model holds of the rows it was trained on, in words."""
+    if not isinstance(detector.model.score, RememberingScore):
+        return "stores no training row, but holds"
+    remembered = len(detector.model.first[ROWS])
+    return (
+        f"**stores {remembered:,} training rows**, as coordinates from which they can be computed: "
+        "guard it as you guard them. Besides it holds"
+    )
 
 
 def _listing(names: list[str], most: int = 20) -> str:

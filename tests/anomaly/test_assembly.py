@@ -9,7 +9,7 @@ import pytest
 
 from anomaly.arrays import Int64, Objects
 from anomaly.assembly import Assembled, DetectorConfig, assemble, highest_of_each
-from anomaly.backends.backend import Device
+from anomaly.backends.backend import Device, open_backend
 from anomaly.calibration import CalibrationWarning
 from anomaly.data.records import Records
 from anomaly.data.splits import Splits, split_groups, split_rows
@@ -17,7 +17,7 @@ from anomaly.errors import AlphaNotSupported, ConfigInvalid, SchemaMismatch
 from anomaly.fitting import FitConfig
 from anomaly.models.posterior import PointPosterior
 from anomaly.models.vae import VAEConfig
-from anomaly.scores import NegativeELBO
+from anomaly.scores import ROWS, ExemplarKL, NearestRow, NegativeELBO, Score, Space
 from tests import machines
 
 QUICK = DetectorConfig(fit=FitConfig(steps=20), alpha=0.05)
@@ -63,6 +63,65 @@ def test_calibration_and_test_rows_shape_nothing_but_the_threshold(
         other.detector.anomaly_score(found), plain.detector.anomaly_score(found)
     )
     assert other.detector.calibration.threshold > plain.detector.calibration.threshold
+
+
+@pytest.mark.filterwarnings("ignore::anomaly.preprocessing.fit.PreprocessingWarning")
+@pytest.mark.parametrize(
+    "score", [NearestRow(spaces=(Space.INPUTS,)), NearestRow(), ExemplarKL()], ids=str
+)
+def test_what_a_score_remembers_has_never_been_a_calibration_row(
+    splits: Splits, score: Score
+) -> None:
+    """And it is every other row that is not kept for the test."""
+    records = machines.records(N)
+    detector = assembled_from(records, splits, replace(QUICK, score=score)).detector
+    remembered = detector.model.first[ROWS]
+    assert len(remembered) == len(splits.fit) + len(splits.early_stop)
+    if score == NearestRow(spaces=(Space.INPUTS,)):
+        seen = np.concatenate([splits.fit, splits.early_stop])
+        np.testing.assert_array_equal(remembered, detector.features(records.take(seen)).inputs)
+
+    held_out = np.concatenate([splits.calibration, splits.test])
+    other = assembled_from(replaced(records, held_out), splits, replace(QUICK, score=score))
+    np.testing.assert_array_equal(other.detector.model.first[ROWS], remembered)
+
+
+@pytest.mark.filterwarnings("ignore::anomaly.preprocessing.fit.PreprocessingWarning")
+def test_no_more_rows_are_remembered_than_wanted(splits: Splits) -> None:
+    config = replace(QUICK, score=NearestRow(most_rows=50))
+    detector = assembled_from(machines.records(N), splits, config).detector
+    assert len(detector.model.first[ROWS]) == 50
+
+
+@pytest.mark.filterwarnings("ignore::anomaly.preprocessing.fit.PreprocessingWarning")
+def test_the_usual_term_of_a_missing_entry_is_that_of_rows_that_are_not_remembered(
+    splits: Splits,
+) -> None:
+    """A remembered row is its own nearest one: its terms are zero, and no row's usual ones."""
+    config = replace(QUICK, score=NearestRow())
+    detector = assembled_from(machines.records(N), splits, config).detector
+    features = detector.features(machines.records(N).take(splits.fit))
+    assert detector.backend.raw_terms(features).scores.max() == pytest.approx(0.0, abs=1e-6)
+    assert detector.model.fill.per_target.sum() > 0.1
+
+
+@pytest.mark.filterwarnings("ignore::anomaly.preprocessing.fit.PreprocessingWarning")
+def test_an_ensemble_scores_by_the_mean_of_its_members(plain: Assembled, splits: Splits) -> None:
+    ensemble = assembled_from(machines.records(N), splits, replace(QUICK, members=3)).detector
+    model = ensemble.model
+    assert [member.keys() for member in model.members] == 3 * [plain.detector.model.first.keys()]
+    for name, value in plain.detector.model.first.items():
+        np.testing.assert_array_equal(model.first[name], value)
+
+    found = ensemble.features(machines.records(50, seed=9))
+    alone = [
+        open_backend(replace(model, members=(member,)), None, Device.CPU).raw_terms(found).scores
+        for member in model.members
+    ]
+    np.testing.assert_allclose(
+        ensemble.backend.raw_terms(found).scores, np.mean(alone, axis=0), rtol=1e-6
+    )
+    assert not np.allclose(alone[0], alone[1])
 
 
 @pytest.mark.filterwarnings("ignore::anomaly.preprocessing.fit.PreprocessingWarning")

@@ -28,6 +28,14 @@ def test_the_smallest_rate_that_it_names_works(detector: Detector) -> None:
     detector.with_alpha(float(named))
 
 
+def test_it_says_whether_training_rows_are_stored(every_preset: dict[str, Detector]) -> None:
+    assert "stores no training row" in card_text(every_preset["default"])
+    nearest = every_preset["nearest"]
+    rows = nearest.card.rows
+    stored = f"stores {rows['fit'] + rows['early_stop']:,} training rows"
+    assert stored in card_text(nearest)
+
+
 def test_it_is_the_readme_of_the_artifact(artifact: Path, detector: Detector) -> None:
     assert (artifact / CARD).read_text() == card_text(detector)
 
