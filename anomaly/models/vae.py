@@ -29,7 +29,10 @@ from anomaly.models.prior import (
     VampPrior,
 )
 
-LARGEST_DEFAULT_LATENT = 128
+LARGEST_DEFAULT_LATENT = 256
+
+WIDE = 256
+"""Tables of more targets have one wide hidden layer by default."""
 
 START_ROWS = 64 * TILE_ROWS
 """Rows that codes are chosen from."""
@@ -43,10 +46,11 @@ class VAEConfig:
     """The choice of parts.
 
     Attributes:
+        networks: None follows the rule of `default_networks`.
         latent: L, or, below 1, the share of L in the default of `latent_size`. None is the default.
     """
 
-    networks: DenseNetworks = DenseNetworks()
+    networks: DenseNetworks | None = None
     posterior: Annotated[Posterior, Field(discriminator="kind")] = GaussianPosterior()
     prior: Annotated[Prior, Field(discriminator="kind")] = StandardNormalPrior()
     likelihood: LikelihoodConfig = LikelihoodConfig()
@@ -54,11 +58,19 @@ class VAEConfig:
 
 
 def latent_size(targets: int) -> int:
-    """The default L: as wide as the row, at most 128.
+    """The default L: as wide as the row, at most 256.
 
     The KL switches off the latents that do not pay, so a wide latent costs time, not quality.
     """
     return min(targets, LARGEST_DEFAULT_LATENT)
+
+
+def default_networks(targets: int) -> DenseNetworks:
+    """Two hidden layers of 128; for tables of more than 256 targets one of 512.
+
+    Wide tables rarely have the rows to learn a curved surface, but have many directions to keep.
+    """
+    return DenseNetworks(hidden=(128, 128) if targets <= WIDE else (512,))
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -135,7 +147,8 @@ def assemble_vae(
     """
     latent = _latent(config, likelihood.targets)
     sizes = Sizes(inputs=inputs, context=context, latent=latent, outputs=likelihood.outputs)
-    return VAE(config.networks, config.posterior, config.prior, likelihood, sizes)
+    networks = config.networks or default_networks(likelihood.targets)
+    return VAE(networks, config.posterior, config.prior, likelihood, sizes)
 
 
 def _latent(config: VAEConfig, targets: int) -> int:

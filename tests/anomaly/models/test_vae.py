@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from anomaly.errors import ConfigInvalid
-from anomaly.models.likelihood import ProductLikelihood
+from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood
+from anomaly.models.networks import DenseNetworks
 from anomaly.models.posterior import Posterior, QuantisedPosterior
 from anomaly.models.prior import Prior
 from anomaly.models.vae import VAEConfig, assemble_vae, latent_size
@@ -54,8 +55,22 @@ def test_context_is_told_to_encoder_and_decoder() -> None:
     assert (here[1] != there[1]).all()
 
 
-def test_the_default_latent_is_as_wide_as_the_row_up_to_128() -> None:
-    assert [latent_size(d) for d in (1, 7, 128, 5000)] == [1, 7, 128, 128]
+def test_wide_tables_have_one_wide_layer_unless_told_otherwise() -> None:
+    def hidden(config: VAEConfig, targets: int) -> tuple[int, ...]:
+        likelihood = ProductLikelihood(LikelihoodConfig(), targets)
+        return assemble_vae(config, targets, 0, likelihood).networks.hidden
+
+    assert [hidden(VAEConfig(), d) for d in (1, 256, 257, 5000)] == [
+        (128, 128),
+        (128, 128),
+        (512,),
+        (512,),
+    ]
+    assert hidden(VAEConfig(networks=DenseNetworks(hidden=(7,))), 5000) == (7,)
+
+
+def test_the_default_latent_is_as_wide_as_the_row_up_to_256() -> None:
+    assert [latent_size(d) for d in (1, 7, 256, 5000)] == [1, 7, 256, 256]
     assert latent_of(VAEConfig()) == 5
     assert latent_of(VAEConfig(latent=2)) == 2
 
