@@ -24,27 +24,37 @@ from anomaly.data.records import Records
 from anomaly.data.splits import Splits, split_groups, split_rows
 from anomaly.detector import Detector
 from anomaly.fitting import FitConfig
+from anomaly.scores import ExemplarKL, MaskedReconstruction, NearestRow
 
 RESPLITS = 400
 
 
+QUICK = DetectorConfig(fit=FitConfig(steps=200))
+WAYS = {
+    "default": QUICK,
+    "nearest row": replace(QUICK, score=NearestRow()),
+    "exemplars": replace(QUICK, score=ExemplarKL()),
+    "masks": replace(QUICK, score=MaskedReconstruction()),
+    "ensemble": replace(QUICK, members=2),
+}
+
+
 def fitted_on(
-    rows: Float64, splits: Splits, groups: Objects | None = None
+    rows: Float64, splits: Splits, groups: Objects | None = None, config: DetectorConfig = QUICK
 ) -> tuple[Detector, Records]:
     schema = schema_of_array(rows.shape[1])
     records = records_from_array(rows, schema)
-    config = DetectorConfig(fit=FitConfig(steps=200))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = assemble(schema, records, splits, config, seed=0, device=Device.CPU, groups=groups)
     return made.detector, records
 
 
-def held_out_scores(table: str) -> Float64:
+def held_out_scores(table: str, config: DetectorConfig = QUICK) -> Float64:
     """Scores of rows of a real table that took no part in the fit."""
     rows = {"wine": load_wine, "digits": load_digits}[table](return_X_y=True)[0]
     splits = split_rows(len(rows), seed=0, test_share=0.5)
-    detector, records = fitted_on(np.asarray(rows, float), splits)
+    detector, records = fitted_on(np.asarray(rows, float), splits, config=config)
     unseen = np.concatenate([splits.calibration, splits.test])
     return detector.anomaly_score(records.take(unseen))
 
@@ -71,13 +81,16 @@ def real_scores(estimator: VAEDetector, benign: Float64) -> dict[str, Float64]:
     tumours = [detector.calibration.scores, detector.anomaly_score(benign[300:])]
     return {
         "breast cancer": np.concatenate(tumours),
-        "wine": held_out_scores("wine"),
         "digits": held_out_scores("digits"),
+        **{f"wine, {way}": held_out_scores("wine", config) for way, config in WAYS.items()},
     }
 
 
+TABLES = ("breast cancer", "digits", *(f"wine, {way}" for way in WAYS))
+
+
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
-@pytest.mark.parametrize("table", ["breast cancer", "wine", "digits"])
+@pytest.mark.parametrize("table", TABLES)
 def test_on_real_tables(real_scores: dict[str, Float64], table: str, alpha: float) -> None:
     scores = real_scores[table]
 
@@ -89,10 +102,15 @@ def test_on_real_tables(real_scores: dict[str, Float64], table: str, alpha: floa
 
 
 @pytest.mark.parametrize("n_calibration", [1, 5, 19, 40])
-def test_with_few_calibration_rows(real_scores: dict[str, Float64], n_calibration: int) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_with_few_calibration_rows(
+    real_scores: dict[str, Float64], way: str, n_calibration: int
+) -> None:
     alpha = max(0.05, 1 / (n_calibration + 1))
 
-    assert_at_most(rates_over_resplits(real_scores["wine"], alpha, n_calibration), alpha)
+    rates = rates_over_resplits(real_scores[f"wine, {way}"], alpha, n_calibration)
+
+    assert_at_most(rates, alpha)
 
 
 def test_with_heavy_ties(real_scores: dict[str, Float64]) -> None:
