@@ -136,13 +136,12 @@ class Detector:
         features = self.features(records)
         terms = self.backend.score_features(features)
         observed = {column.name: records.columns[column.name] for column in self.schema.features}
-        return attribute(
-            self.preprocessor.features.target_columns,
-            self.baseline,
-            terms,
-            self._reconstruct(features),
-            observed,
-        )
+        targets = self.preprocessor.features.target_columns
+        found = attribute(targets, self.baseline, terms, observed)
+        leads = found.leading()[:, [found.columns.index(name) for name in targets]]
+        owner, _ = self.preprocessor.features.input_targets
+        told = replace(features, inputs=np.where(leads[:, owner], np.float32(0), features.inputs))
+        return replace(found, expected=self._reconstruct(told))
 
     def reconstruct(self, rows: Rows) -> dict[str, Values]:
         """What the model expects in each column, from the posterior mean, in the records' units.

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly.arrays import Float64, Values
+from anomaly.arrays import Bool, Float64, Values
 from anomaly.scores import ScoreTerms
 
 SMALLEST_SHARE = 0.01
 """A column with less of the excess than this is no reason."""
+
+MOST_LEADING = 3
+"""At most so many columns of a row, and half of them, are hidden when it is told what was expected
+there: seen, an odd value would draw the reconstruction along."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,8 @@ class Reason:
 
     Attributes:
         share: Of the excess of all columns, in [0, 1].
-        expected: What the model reconstructs there; None where it has no single value (cyclic parts
-            of a date). The model sees the observed value too, so an odd one draws it along.
+        expected: What the model reconstructs there, without seeing the columns that lead the row's
+            excess; None where it has no single value (cyclic parts of a date).
         observed: What was there; None if missing.
     """
 
@@ -71,6 +75,14 @@ class Attributions:
     expected: dict[str, Values]
     observed: dict[str, Values]
 
+    def leading(self) -> Bool:
+        """(N, C) True for the columns that lead each row's excess; see `MOST_LEADING`."""
+        most = min(MOST_LEADING, len(self.columns) // 2)
+        order = np.argsort(-self.share, axis=1, kind="stable")[:, :most]
+        lead = np.zeros(self.share.shape, dtype=bool)
+        np.put_along_axis(lead, order, True, axis=1)
+        return lead & (self.share >= SMALLEST_SHARE)
+
     def top(self, row: int, k: int = 3) -> list[Reason]:
         """The k columns with the largest share of that row, largest first; no share below 1 %."""
         order = np.argsort(-self.share[row], kind="stable")[:k]
@@ -90,15 +102,14 @@ def attribute(
     target_columns: Sequence[str],
     baseline: Baseline,
     terms: ScoreTerms,
-    expected: dict[str, Values],
     observed: dict[str, Values],
 ) -> Attributions:
-    """Attribute scores to columns against what is usual."""
+    """Attribute scores to columns against what is usual; nothing is expected yet."""
     columns, per_column = by_column(target_columns, terms.per_target)
     excess = np.maximum(per_column - baseline.per_column, 0.0)
     total = excess.sum(axis=1, keepdims=True)
     share = np.divide(excess, total, out=np.zeros_like(excess), where=total > 0)
-    return Attributions(columns, excess, share, terms.rest - baseline.rest, expected, observed)
+    return Attributions(columns, excess, share, terms.rest - baseline.rest, {}, observed)
 
 
 def by_column(

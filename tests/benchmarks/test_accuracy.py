@@ -45,7 +45,7 @@ def measure(tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> M
         save(tmp_path, with_anomalies(rng, name, correlated(rng, 80, 4)))
 
     def run(*options: str) -> int:
-        command = ["accuracy", "--results", str(results), "--presets", *options]
+        command = ["accuracy", "--results", str(results), "--all-rows", "--presets", *options]
         monkeypatch.setattr(sys, "argv", command)
         return main()
 

@@ -19,6 +19,7 @@ from anomaly.data.schema import Column, Kind, Schema
 from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
 from anomaly.fitting import FitConfig
+from anomaly.models.objective import ELBO
 from anomaly.models.posterior import PointPosterior
 from anomaly.models.vae import VAEConfig
 from anomaly.preprocessing.preprocessor import NumericTarget, PreprocessingConfig
@@ -65,7 +66,13 @@ def detector(request: pytest.FixtureRequest) -> Detector:
     config = DetectorConfig(
         preprocessing=PreprocessingConfig(numeric_target=target),
         model=model,
-        fit=FitConfig(steps=150, check_every=50, batch_rows=64, lr_warmup_steps=10),
+        fit=FitConfig(
+            steps=150,
+            check_every=50,
+            batch_rows=64,
+            lr_warmup_steps=10,
+            objective=ELBO() if score == SquaredError() else ELBO(beta=1.0),
+        ),
         score=score,
     )
     return assemble(SCHEMA, ROWS, split_rows(N, seed=0), config, seed=0, device=Device.CPU).detector
