@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Features, Float64, Objects
+from anomaly.arrays import Bool, Features, Float64, Int64, Objects
 from anomaly.backends.backend import (
     BLOCK_ROWS,
     Device,
@@ -206,9 +206,15 @@ def _fit_model(
     )
     if isinstance(config.score, RememberingScore):
         return fitted[0], _remembering(
-            model, config.score, fit_rows, early_stop_rows, rng, device, config.block_rows
+            model,
+            config.score,
+            fit_rows.take(fit_kept),
+            early_stop_kept,
+            rng,
+            device,
+            config.block_rows,
         )
-    seen = _together(fit_rows.take(slice(MOST_FILL_ROWS)), early_stop_rows)
+    seen = _together(fit_rows.take(fit_kept[:MOST_FILL_ROWS]), early_stop_kept)
     return fitted[0], _filled(model, seen, device, config.block_rows)
 
 
@@ -227,7 +233,10 @@ def _remembering(
     device: Device,
     block_rows: int,
 ) -> ScoringModel:
-    """The model with rows to compare with: fit and early-stop rows, as far as they are wanted.
+    """The model with rows to compare with: fit and early-stop rows, as far as they are wanted
+    and not trimmed.
+    fit_kept = kept_by_most([of.fit_kept for of in fitted])
+    early_stop_kept = early_stop_rows.take(kept_by_most([of.early_stop_kept for of in fitted]))
 
     A remembered row is its own neighbour, so usual terms are those of early-stop rows beside a
     model that remembers fit rows only.
@@ -236,6 +245,14 @@ def _remembering(
     def with_rows(rows: Features) -> ScoringModel:
         chosen = np.sort(rng.permutation(len(rows))[: score.most_rows])
         backend = open_backend(model, None, device, block_rows)
+def kept_by_most(kept: Sequence[Bool]) -> Int64:
+    """Ascending numbers of the rows that at least half of the members do not leave aside.
+
+    Never none: a member keeps more than half of the rows, and so does the mean over members.
+    """
+    return np.flatnonzero(np.mean(kept, axis=0) >= 0.5)
+
+
         kept = backend.remembered(rows.take(chosen), score)
         members = zip(model.members, kept, strict=True)
         return replace(model, members=tuple({**m, ROWS: of_rows} for m, of_rows in members))
