@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
@@ -19,9 +19,10 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Features, Float64, Objects
+from anomaly.arrays import Bool, Features, Float64, Int64, Objects
 from anomaly.backends.backend import (
     BLOCK_ROWS,
+    Backend,
     Device,
     ScoringModel,
     cuda_available,
@@ -29,6 +30,7 @@ from anomaly.backends.backend import (
 )
 from anomaly.calibration import Rule, calibrate, supported
 from anomaly.compatibility import check_objective, check_prior, check_score
+from anomaly.contamination import Contamination, ContaminationWarning
 from anomaly.data.records import Records, check_nullability
 from anomaly.data.schema import STRICT, Schema
 from anomaly.data.splits import Splits
@@ -86,11 +88,15 @@ class Assembled:
     """A detector, and how it came to be.
 
     Attributes:
+        ranking: Ranks training rows by how odd they are: the detector, or the same model scored
+            by its reconstruction where the detector's score remembers these very rows. No
+            verdicts: p-values belong to the detector's own score.
         fitted: The looks at the first member.
         notes: What the user was warned of, in words.
     """
 
     detector: Detector
+    ranking: Detector
     fitted: Fitted
     notes: tuple[str, ...]
 
@@ -137,11 +143,18 @@ def assemble(
             preprocessor, fit_rows, early_stop_rows, config, seed, device, on_look
         )
         backend = open_backend(model, None, device, config.block_rows)
-        terms = backend.score_features(preprocessor.transform(records.take(splits.calibration)))
+        calibration_rows = preprocessor.transform(records.take(splits.calibration))
+        terms = backend.score_features(calibration_rows)
         scores = terms.scores
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
         calibration = calibrate(scores, config.alpha, config.rule)
+        ranking = _ranking(backend, early_stop_rows, device)
+        usual = ranking.score_features(calibration_rows)
+        held_out = [usual.scores, ranking.score_features(early_stop_rows).scores]
+        found = Contamination.of_scores(np.concatenate(held_out))
+        if found.is_likely:
+            warnings.warn(found.message, ContaminationWarning, stacklevel=2)
     notes = tuple(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
     )
@@ -160,9 +173,20 @@ def assemble(
         config={"seed": seed, **as_plain(config)},
         versions=library_versions(),
     )
-    baseline = Baseline.of(preprocessor.features.target_columns, terms)
-    detector = Detector(preprocessor, calibration, baseline, card, backend)
-    return Assembled(detector, fitted, notes)
+    columns = preprocessor.features.target_columns
+    detector = Detector(preprocessor, calibration, Baseline.of(columns, terms), card, backend)
+    by_rank = replace(detector, baseline=Baseline.of(columns, usual), backend=ranking)
+    return Assembled(detector, by_rank, fitted, notes)
+
+
+def _ranking(backend: Backend, early_stop_rows: Features, device: Device) -> Backend:
+    """What ranks training rows: a score that remembers them would find each beside itself."""
+    model = backend.model
+    if not isinstance(model.score, RememberingScore):
+        return backend
+    forgetful = replace(model, score=DEFAULT_SCORE)
+    filled = _filled(forgetful, early_stop_rows, device, backend.block_rows)
+    return open_backend(filled, None, device, backend.block_rows)
 
 
 def _fit_model(
@@ -204,12 +228,28 @@ def _fit_model(
         config.score,
         MissingFill(np.zeros(likelihood.targets), 0.0),
     )
+    fit_kept = kept_by_most([of.fit_kept for of in fitted])
+    early_stop_kept = early_stop_rows.take(kept_by_most([of.early_stop_kept for of in fitted]))
     if isinstance(config.score, RememberingScore):
         return fitted[0], _remembering(
-            model, config.score, fit_rows, early_stop_rows, rng, device, config.block_rows
+            model,
+            config.score,
+            fit_rows.take(fit_kept),
+            early_stop_kept,
+            rng,
+            device,
+            config.block_rows,
         )
-    seen = _together(fit_rows.take(slice(MOST_FILL_ROWS)), early_stop_rows)
+    seen = _together(fit_rows.take(fit_kept[:MOST_FILL_ROWS]), early_stop_kept)
     return fitted[0], _filled(model, seen, device, config.block_rows)
+
+
+def kept_by_most(kept: Sequence[Bool]) -> Int64:
+    """Ascending numbers of the rows that at least half of the members do not leave aside.
+
+    Never none: a member keeps more than half of the rows, and so does the mean over members.
+    """
+    return np.flatnonzero(np.mean(kept, axis=0) >= 0.5)
 
 
 def member_seeds(seed: int, members: int) -> list[int]:
@@ -227,7 +267,8 @@ def _remembering(
     device: Device,
     block_rows: int,
 ) -> ScoringModel:
-    """The model with rows to compare with: fit and early-stop rows, as far as they are wanted.
+    """The model with rows to compare with: fit and early-stop rows, as far as they are wanted
+    and not trimmed.
 
     A remembered row is its own neighbour, so usual terms are those of early-stop rows beside a
     model that remembers fit rows only.

@@ -17,6 +17,7 @@ from anomaly.data.schema import STRICT
 from anomaly.errors import TrainingDiverged
 from anomaly.models.objective import ELBO, Batch, Loss, Objective, loss_of
 from anomaly.models.vae import VAE
+from anomaly.trimming import kept_rows, moments, taken
 
 if TYPE_CHECKING:
     from anomaly.models.torch_ops import TorchOps
@@ -42,6 +43,8 @@ class FitConfig:
             one draw a row.
         check_every: Steps between looks at the early-stop rows.
         patience: Looks without improvement before training stops.
+        trim: Share of the rows that training leaves aside, those of the largest loss: about as many
+            as may be anomalies (see `anomaly.trimming`). The early-stop loss leaves as many out.
     """
 
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -54,6 +57,7 @@ class FitConfig:
     noise: Annotated[float, Field(ge=0)] = 0.2
     check_every: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 10
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     objective: Annotated[Objective, Field(discriminator="kind")] = ELBO()
 
 
@@ -89,10 +93,19 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """The parameters of the best look, NumPy float32, and all looks in order."""
+    """What training found.
+
+    Attributes:
+        parameters: Of the best look, NumPy float32.
+        history: All looks in order.
+        fit_kept, early_stop_kept: (N,) of the rows of each part, which ones these parameters do
+            not leave aside; all, where nothing is trimmed.
+    """
 
     parameters: Parameters
     history: tuple[Progress, ...]
+    fit_kept: Bool
+    early_stop_kept: Bool
 
     @property
     def best(self) -> Progress:
@@ -183,7 +196,8 @@ def _fit(
     where = ops.device
     weights = _Weights(initial, where)
     parameters = weights.parameters
-    batches = _batches(_on_device(fit_rows, where), config.batch_rows, generator)
+    seen = _on_device(fit_rows, where)
+    batches = _batches(seen, torch.arange(len(fit_rows), device=where), config, generator)
     held_out = _on_device(early_stop_rows, where)
     corrupt = _Corrupter(corruption, config, generator, where)
     objective = config.objective
@@ -201,7 +215,11 @@ def _fit(
     best = initial
     sums = torch.zeros(4, device=where)
     since_look = 0
+    ranked_before = moments(steps, config.trim)
     for step in range(steps):
+        if step in ranked_before:
+            kept = kept_rows(ops, vae, parameters, seen, config.trim)
+            batches = _batches(seen, kept, config, generator)
         share = schedule(step, steps, config.lr_warmup_steps)
         optimiser.param_groups[0]["lr"] = config.learning_rate * share
         batch = next(batches)
@@ -225,8 +243,13 @@ def _fit(
         since_look += 1
         if since_look < config.check_every and step + 1 < steps:
             continue
+        told, told_noise = held_out, fixed_noise
+        if config.trim:
+            kept = kept_rows(ops, vae, parameters, held_out, config.trim)
+            told = taken(held_out, kept)
+            told_noise = fixed_noise if fixed_noise.shape[1] == 1 else fixed_noise[:, kept]
         with torch.inference_mode():
-            held = loss_of(ops, vae, parameters, held_out, fixed_noise, objective)
+            held = loss_of(ops, vae, parameters, told, told_noise, objective)
         look = _look(step + 1, steps, held, (sums / since_look).tolist(), history)
         history.append(look)
         if look.best:
@@ -237,7 +260,19 @@ def _fit(
         since_look = 0
         if not any(earlier.best for earlier in history[-config.patience :]):
             break
-    return Fitted(best, tuple(history))
+    final = {name: ops.array(value) for name, value in best.items()}
+    fit_kept, early_stop_kept = (
+        _kept(ops, vae, final, rows, config.trim) for rows in (seen, held_out)
+    )
+    return Fitted(best, tuple(history), fit_kept, early_stop_kept)
+
+
+def _kept(ops: TorchOps, vae: VAE, parameters: Parameters, rows: Batch, trim: float) -> Bool:
+    if not trim:
+        return np.ones(len(rows.targets), dtype=bool)
+    kept = np.zeros(len(rows.targets), dtype=bool)
+    kept[kept_rows(ops, vae, parameters, rows, trim).cpu().numpy()] = True
+    return kept
 
 
 class _Weights:
@@ -314,15 +349,18 @@ def _on_device(features: Features, device: Any) -> Batch:
     )
 
 
-def _batches(rows: Batch, batch_rows: int, generator: Any) -> Any:
-    """Endless batches: each epoch a fresh permutation, the short rest of an epoch included."""
+def _batches(rows: Batch, drawn: Any, config: FitConfig, generator: Any) -> Any:
+    """Endless batches of the drawn rows (K,), by number.
+
+    Each epoch is a fresh permutation, the short rest of an epoch included.
+    """
     import torch
 
-    n = len(rows.targets)
+    n = len(drawn)
     while True:
-        order = torch.randperm(n, generator=generator, device=rows.targets.device)
-        for start in range(0, n, batch_rows):
-            chosen = order[start : start + batch_rows]
+        order = drawn[torch.randperm(n, generator=generator, device=drawn.device)]
+        for start in range(0, n, config.batch_rows):
+            chosen = order[start : start + config.batch_rows]
             yield Batch(
                 rows.inputs.index_select(0, chosen),
                 rows.targets.index_select(0, chosen),

@@ -29,8 +29,8 @@ Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="default, fast, ensemble, nearest, nearest_ensemble, vae, elbo, iw, iwae, masked, "
-        "exemplar, beta, sigma, mixture, vamp, linear, autoencoder, wae or vq.",
+        help="default, fast, robust, ensemble, nearest, nearest_ensemble, vae, elbo, iw, iwae, "
+        "masked, exemplar, beta, sigma, mixture, vamp, linear, autoencoder, wae or vq.",
     ),
 ]
 LabelColumn = Annotated[

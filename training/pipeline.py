@@ -37,6 +37,7 @@ from anomaly.fitting import Progress
 from training.config import RunConfig, to_plain, to_yaml
 from training.evaluate import Evaluation, evaluate
 from training.report import figures
+from training.suspects import suspects_csv
 from training.tracking import Tracker, tracked_run
 
 
@@ -272,6 +273,9 @@ def finish(
         test = table.records.take(rows)
         tracker.figures(figures(detector, assembled.fitted.history, evaluation, test))
     tracker.text(card_text(detector), "card.md")
+    normal = table.records.take(table.normal)
+    suspects = suspects_csv(assembled.ranking, normal, splits, table.normal)
+    tracker.text(suspects, "suspects.csv")
     return register(detector, name)
 
 

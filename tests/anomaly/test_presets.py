@@ -37,6 +37,7 @@ def test_the_presets_score_as_they_say(every_preset: dict[str, Detector]) -> Non
     assert {name: d.model.score.kind for name, d in every_preset.items()} == {
         "default": "reconstruction",
         "fast": "reconstruction",
+        "robust": "reconstruction",
         "ensemble": "reconstruction",
         "nearest": "nearest_row",
         "nearest_ensemble": "nearest_row",
@@ -84,6 +85,6 @@ def test_alpha_is_the_one_thing_that_a_preset_leaves_open() -> None:
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        ConfigInvalid, match="default, fast, ensemble, nearest, nearest_ensemble, vae, elbo"
+        ConfigInvalid, match="default, fast, robust, ensemble, nearest, nearest_ensemble, vae, elbo"
     ):
         preset_config("deep")
