@@ -149,8 +149,8 @@ def clustered(records: Records) -> Figure:
     for axis, record in zip(axes, shown, strict=True):
         points = np.array(record["shown"])
         outside = np.linalg.norm(points[:, None] - CENTRES, axis=-1).min(axis=1) > RADIUS
-        axis.scatter(*points[~outside].T, s=7, color=COLORS[0])
-        axis.scatter(*points[outside].T, s=7, color=COLORS[1])
+        axis.scatter(points[~outside, 0], points[~outside, 1], s=7, color=COLORS[0])
+        axis.scatter(points[outside, 0], points[outside, 1], s=7, color=COLORS[1])
         around = np.linspace(0, 2 * np.pi, 60)
         for centre in CENTRES:
             circle = centre[:, None] + RADIUS * np.array([np.cos(around), np.sin(around)])
