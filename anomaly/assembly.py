@@ -150,7 +150,7 @@ def assemble(
             scores = highest_of_each(scores, groups[splits.calibration])
         calibration = calibrate(scores, config.alpha, config.rule)
         ranking = _ranking(backend, early_stop_rows, device)
-        usual = ranking.score_features(calibration_rows)
+        usual = terms if ranking is backend else ranking.score_features(calibration_rows)
         held_out = [usual.scores, ranking.score_features(early_stop_rows).scores]
         found = Contamination.of_scores(np.concatenate(held_out))
         if found.is_likely:
