@@ -15,7 +15,7 @@ from anomaly.assembly import Assembled, DetectorConfig, assemble, kept_by_most
 from anomaly.backends.backend import Device
 from anomaly.data.frames import records_from_array, schema_of_array
 from anomaly.data.splits import split_rows
-from anomaly.fitting import Corruption, FitConfig, _on_device, fit
+from anomaly.fitting import Corruption, FitConfig, fit, on_device
 from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood
 from anomaly.models.networks import DenseNetworks
 from anomaly.models.objective import ELBO, Batch, ImportanceWeighted, Objective, WassersteinMMD
@@ -231,7 +231,7 @@ def features(x: Float64) -> Features:
 
 def ready(rows: Features) -> Batch:
     """As training has them: float32 throughout."""
-    return _on_device(rows, OPS.device)
+    return on_device(rows, OPS.device)
 
 
 def losses_of(vae: VAE, parameters: Parameters, rows: Features) -> Float64:

@@ -1,4 +1,4 @@
-"""Arrays in, a trained model out. One loop, for every combination of parts."""
+"""One loop, for every combination of parts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Bool, Features, Int64, Parameters
-from anomaly.data.schema import STRICT
+from anomaly.arrays import Bool, Features, Parameters
 from anomaly.errors import TrainingDiverged
-from anomaly.models.objective import ELBO, Batch, Loss, Objective, loss_of
+from anomaly.fitting.batches import batches, on_device
+from anomaly.fitting.config import FitConfig, default_steps, schedule
+from anomaly.fitting.corruption import Corrupter, Corruption
+from anomaly.fitting.weights import Weights
+from anomaly.models.objective import Batch, Loss, loss_of
 from anomaly.models.vae import VAE
 from anomaly.trimming import kept_rows, moments, taken
 
@@ -27,43 +28,6 @@ SMALL_STEP_FLOPS = 2e9
 
 ACTIVE_UNIT_VARIANCE = 0.01
 """A latent whose mean varies more than this between rows is active (Burda et al. 2016, sec. 5)."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class FitConfig:
-    """How the parameters are found: AdamW (Loshchilov & Hutter 2019) with a cosine schedule.
-
-    Attributes:
-        steps: At most so many; training stops earlier when the held-out loss no longer falls.
-            None follows the rule of `default_steps`.
-        lr_warmup_steps: The learning rate rises linearly over so many steps.
-        mask_rate: Share of the encoder's inputs hidden at each step (denoising; Vincent et al.
-            2008): the model learns each column from the others.
-        noise: Gaussian noise on the encoder's numbers, of standard deviation noise * U(0, 2),
-            one draw a row.
-        check_every: Steps between looks at the early-stop rows.
-        patience: Looks without improvement before training stops.
-        trim: Share of the rows that training leaves aside, those of the largest loss: about as many
-            as may be anomalies (see `anomaly.trimming`). The early-stop loss leaves as many out.
-    """
-
-    steps: Annotated[int, Field(ge=1)] | None = None
-    batch_rows: Annotated[int, Field(ge=1)] = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    lr_warmup_steps: Annotated[int, Field(ge=0)] = 100
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    clip_norm: Annotated[float, Field(gt=0)] = 5.0
-    mask_rate: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    noise: Annotated[float, Field(ge=0)] = 0.2
-    check_every: Annotated[int, Field(ge=1)] = 100
-    patience: Annotated[int, Field(ge=1)] = 10
-    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    objective: Annotated[Objective, Field(discriminator="kind")] = ELBO()
-
-
-def default_steps(rows: int, batch_rows: int) -> int:
-    """3,000 steps, or two passes over the rows where that is more, at most 10,000."""
-    return min(max(3_000, 2 * rows // batch_rows), 10_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,19 +75,6 @@ class Fitted:
     def best(self) -> Progress:
         """The look whose parameters were kept."""
         return [look for look in self.history if look.best][-1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Corruption:
-    """What can be hidden or blurred of the encoder's inputs.
-
-    Attributes:
-        owner: (P,) the target that each input belongs to; all inputs of a target hide together.
-        is_number: (P,) whether noise may be added.
-    """
-
-    owner: Int64
-    is_number: Bool
 
 
 def fit(
@@ -194,12 +145,12 @@ def _fit(
     import torch
 
     where = ops.device
-    weights = _Weights(initial, where)
+    weights = Weights(initial, where)
     parameters = weights.parameters
-    seen = _on_device(fit_rows, where)
-    batches = _batches(seen, torch.arange(len(fit_rows), device=where), config, generator)
-    held_out = _on_device(early_stop_rows, where)
-    corrupt = _Corrupter(corruption, config, generator, where)
+    seen = on_device(fit_rows, where)
+    drawn = batches(seen, torch.arange(len(fit_rows), device=where), config.batch_rows, generator)
+    held_out = on_device(early_stop_rows, where)
+    corrupt = Corrupter(corruption, config, generator, where)
     objective = config.objective
     steps = config.steps or default_steps(len(fit_rows), config.batch_rows)
     noise_shape = (*objective.draws(config.batch_rows), vae.sizes.latent)
@@ -219,10 +170,10 @@ def _fit(
     for step in range(steps):
         if step in ranked_before:
             kept = kept_rows(ops, vae, parameters, seen, config.trim)
-            batches = _batches(seen, kept, config, generator)
+            drawn = batches(seen, kept, config.batch_rows, generator)
         share = schedule(step, steps, config.lr_warmup_steps)
         optimiser.param_groups[0]["lr"] = config.learning_rate * share
-        batch = next(batches)
+        batch = next(drawn)
         rows = len(batch.targets)
         noise = torch.randn(noise_shape, generator=generator, device=where)[:, :rows]
         loss = loss_of(
@@ -275,41 +226,6 @@ def _kept(ops: TorchOps, vae: VAE, parameters: Parameters, rows: Batch, trim: fl
     return kept
 
 
-class _Weights:
-    """All parameters in one array, and their gradients in another.
-
-    For small networks half of a step would go into visiting sixteen tensors one by one.
-    """
-
-    def __init__(self, initial: Parameters, device: Any) -> None:
-        import torch
-
-        flat = np.concatenate([value.ravel() for value in initial.values()])
-        self.flat = torch.nn.Parameter(torch.tensor(flat, device=device))
-        self.gradient = torch.zeros_like(self.flat)
-        self.flat.grad = self.gradient
-        self.parameters: Parameters = {}
-        start = 0
-        for name, value in initial.items():
-            place = slice(start, start + value.size)
-            # A view of the values, and a leaf of its own whose gradient is a view, too.
-            leaf = self.flat.detach()[place].view(value.shape).requires_grad_()
-            leaf.grad = self.gradient[place].view(value.shape)
-            self.parameters[name] = leaf
-            start += value.size
-
-    def numpy(self) -> Parameters:
-        """A copy as NumPy arrays."""
-        return {name: leaf.detach().cpu().numpy().copy() for name, leaf in self.parameters.items()}
-
-
-def schedule(step: int, steps: int, warmup: int) -> float:
-    """Share of the learning rate at a step: linear rise, then a half cosine to 0."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
 def _look(
     step: int, of_steps: int, held: Loss, means: list[float], history: list[Progress]
 ) -> Progress:
@@ -335,66 +251,3 @@ def _look(
         gradient_norm=means[3],
         best=all(numbers[0] < earlier.loss for earlier in history),
     )
-
-
-def _on_device(features: Features, device: Any) -> Batch:
-    """The rows in float32 on the device: the whole table, once."""
-    import torch
-
-    return Batch(
-        *(
-            torch.as_tensor(np.asarray(array, dtype=np.float32), device=device)
-            for array in (features.inputs, features.targets, features.observed, features.context)
-        )
-    )
-
-
-def _batches(rows: Batch, drawn: Any, config: FitConfig, generator: Any) -> Any:
-    """Endless batches of the drawn rows (K,), by number.
-
-    Each epoch is a fresh permutation, the short rest of an epoch included.
-    """
-    import torch
-
-    n = len(drawn)
-    while True:
-        order = drawn[torch.randperm(n, generator=generator, device=drawn.device)]
-        for start in range(0, n, config.batch_rows):
-            chosen = order[start : start + config.batch_rows]
-            yield Batch(
-                rows.inputs.index_select(0, chosen),
-                rows.targets.index_select(0, chosen),
-                rows.observed.index_select(0, chosen),
-                rows.context.index_select(0, chosen),
-            )
-
-
-class _Corrupter:
-    """Hides and blurs the encoder's inputs, the same way a missing value hides them: by zeros."""
-
-    def __init__(
-        self, corruption: Corruption, config: FitConfig, generator: Any, device: Any
-    ) -> None:
-        import torch
-
-        self.owner = torch.as_tensor(corruption.owner, device=device)
-        self.targets = int(corruption.owner.max(initial=-1)) + 1
-        self.is_number = torch.as_tensor(corruption.is_number.astype(np.float32), device=device)
-        self.config = config
-        self.generator = generator
-
-    def __call__(self, batch: Batch) -> Any:
-        import torch
-
-        inputs = batch.inputs
-        rows, device = len(inputs), inputs.device
-        if self.config.noise:
-            width = torch.rand((rows, 1), generator=self.generator, device=device)
-            blur = torch.randn(inputs.shape, generator=self.generator, device=device)
-            # What is missing stays exactly zero, as it will be when rows are scored.
-            blurred = self.is_number * batch.observed.index_select(1, self.owner)
-            inputs = inputs + (2 * self.config.noise) * width * blur * blurred
-        if self.config.mask_rate:
-            hide = torch.rand((rows, self.targets), generator=self.generator, device=device)
-            inputs = inputs * (hide >= self.config.mask_rate).index_select(1, self.owner)
-        return inputs

@@ -1,0 +1,17 @@
+"""Arrays in, a trained model out."""
+
+from anomaly.fitting.batches import on_device
+from anomaly.fitting.config import FitConfig, default_steps, schedule
+from anomaly.fitting.corruption import Corruption
+from anomaly.fitting.loop import Fitted, Progress, fit
+
+__all__ = [
+    "Corruption",
+    "FitConfig",
+    "Fitted",
+    "Progress",
+    "default_steps",
+    "fit",
+    "on_device",
+    "schedule",
+]
