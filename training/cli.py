@@ -11,7 +11,7 @@ from anomaly.cli import options
 from anomaly.cli.console import progress, result, say, table
 
 if TYPE_CHECKING:
-    from training.pipeline import Labels
+    from training.table import Labels
 
 app = typer.Typer()
 config_app = typer.Typer(help="The configuration of a training run.", no_args_is_help=True)
@@ -175,7 +175,7 @@ def train(
 
 def _labels(column: str | None, normal: str | None) -> Labels | None:
     from anomaly.errors import ConfigInvalid
-    from training.pipeline import Labels
+    from training.table import Labels
 
     if column is not None:
         return Labels(column, "0" if normal is None else normal)
@@ -220,7 +220,8 @@ def calibrate(
     from anomaly.artifact.directory import save
     from anomaly.artifact.mlflow_flavor import find
     from anomaly.errors import ConfigInvalid
-    from training.pipeline import kept_if_unregistered, recalibrated, register
+    from training.pipeline import kept_if_unregistered, register
+    from training.remeasure import recalibrated
     from training.tracking import tracked_run
 
     if alpha is None and data is None:
@@ -272,7 +273,7 @@ def evaluate(
     """Measure a model on rows that took no part in training."""
     import anomaly
     from anomaly.backends.backend import device_named
-    from training.pipeline import evaluate_file
+    from training.remeasure import evaluate_file
 
     detector = anomaly.load(model, device_named(device))
     labels = _labels(label_column, normal_label)

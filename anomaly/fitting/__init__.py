@@ -3,9 +3,10 @@
 from anomaly.fitting.batches import on_device
 from anomaly.fitting.config import FitConfig, default_steps, schedule
 from anomaly.fitting.corruption import Corruption
-from anomaly.fitting.loop import Fitted, Progress, fit
+from anomaly.fitting.loop import ACTIVE_UNIT_VARIANCE, Fitted, Progress, fit
 
 __all__ = [
+    "ACTIVE_UNIT_VARIANCE",
     "Corruption",
     "FitConfig",
     "Fitted",

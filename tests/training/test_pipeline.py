@@ -19,16 +19,15 @@ from anomaly.errors import AlphaNotSupported, BadData, ConfigInvalid, NotEnoughR
 from anomaly.fitting import FitConfig
 from tests import machines
 from training.config import RunConfig, load_config
-from training.pipeline import (
+from training.pipeline import measured
+from training.remeasure import evaluate_file, recalibrated
+from training.table import (
     Labels,
     Table,
     divide,
-    evaluate_file,
     exchangeability,
     file_digest,
-    measured,
     read_table,
-    recalibrated,
     same_label,
 )
 

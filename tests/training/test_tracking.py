@@ -16,7 +16,7 @@ from anomaly.data.schema import Role, Schema
 from anomaly.errors import DependencyDown
 from tests.command import CHAMPION, NAME, Registry
 from training.config import load_config, to_plain
-from training.pipeline import file_digest
+from training.table import file_digest
 from training.tracking import flatten, tracked_run
 
 

@@ -1,0 +1,100 @@
+"""A trained detector meets another file: to be calibrated anew, or to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from anomaly.assembly import highest_of_each
+from anomaly.calibration import calibrate
+from anomaly.data.options import ReadOptions
+from anomaly.data.schema import Schema
+from anomaly.data.splits import SplitConfig
+from anomaly.detector import Detector
+from anomaly.errors import BadData, ConfigInvalid
+from anomaly.explain import Baseline
+from training.config import RunConfig
+from training.evaluate import Evaluation, evaluate
+from training.table import Labels, file_digest, read_table
+
+
+def recalibrated(
+    detector: Detector,
+    alpha: float | None,
+    data: Path | None = None,
+    options: ReadOptions | None = None,
+    group_column: str | None = None,
+) -> Detector:
+    """The same model with another threshold. What was measured at the old one leaves the card.
+
+    Args:
+        alpha: The false-alarm rate; None keeps the one in force.
+        data: New normal rows that took no part in training; their scores replace the old ones.
+        group_column: Which object each row measures; needed for a model calibrated on groups.
+
+    Raises:
+        AlphaNotSupported: too few calibration rows for that alpha.
+        BadData: `data` is the file that the model was trained on.
+        ConfigInvalid: groups for a model of rows, or none for a model of groups.
+    """
+    old, card = detector.calibration, detector.card
+    rate = old.alpha if alpha is None else alpha
+    # Notes on the old calibration, and rates at the old threshold, would no longer be true.
+    notes = tuple(note for note in card.notes if "alpha" not in note)
+    lasting = ("test/auroc", "test/average_precision", "test/normal_rows", "test/anomalies")
+    metrics = {key: value for key, value in card.metrics.items() if key in lasting}
+    note = f"alpha was {old.alpha:g} when the model was trained and measured"
+    if data is None:
+        card = replace(card, notes=(*notes, note), metrics=metrics)
+        return replace(detector.with_alpha(rate), card=card)
+    if file_digest(data) == card.data.get("sha256"):
+        raise BadData(
+            "is the file that the model was trained on, so its scores are too small to calibrate "
+            "with. Give normal rows that took no part in training.",
+            code="training_data",
+            file=data,
+        )
+    if (group_column is not None) != (card.unit_of_calibration == "group"):
+        raise ConfigInvalid(
+            f"the model was calibrated on {card.unit_of_calibration}s: "
+            + ("drop --group-column." if group_column else "name the groups with --group-column.")
+        )
+    config = RunConfig()
+    if group_column is not None:
+        config = replace(config, split=SplitConfig(by="group", group_column=group_column))
+    table = read_table(data, _scoring_schema(detector), config, None, options or ReadOptions())
+    terms = detector.backend.score_features(detector.features(table.records))
+    scores = terms.scores if table.groups is None else highest_of_each(terms.scores, table.groups)
+    note = f"calibrated anew on {len(terms.scores):,} rows of {data.name}"
+    card = replace(
+        card,
+        rows={**card.rows, "calibration": len(terms.scores)},
+        notes=(*notes, note),
+        metrics=metrics,
+    )
+    return replace(
+        detector,
+        calibration=calibrate(scores, rate, old.rule),
+        baseline=Baseline.of(detector.preprocessor.features.target_columns, terms),
+        card=card,
+    )
+
+
+def evaluate_file(
+    detector: Detector, data: Path, labels: Labels | None, options: ReadOptions
+) -> Evaluation:
+    """Measure a detector on a file; without labels every row is taken for normal.
+
+    Raises:
+        BadData: the file cannot be read, or no row has the normal label.
+    """
+    table = read_table(data, _scoring_schema(detector), RunConfig(), labels, options)
+    rows = np.sort(np.concatenate([table.normal, table.anomalous]))
+    return evaluate(detector, table.records.take(rows), np.isin(rows, table.anomalous))
+
+
+def _scoring_schema(detector: Detector) -> Schema:
+    """The columns without which a row cannot be scored, and no other."""
+    return Schema(detector.schema.required)
