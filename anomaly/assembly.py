@@ -1,7 +1,7 @@
 """The one sequence from normal records to a detector.
 
-Everything that shapes a score is a function of the fit and early-stop rows alone; the calibration
-rows only meet the finished score.
+Everything that shapes a score is a function of the fit rows alone (and of early-stop rows, where
+some are held out); the calibration rows only meet the finished score.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def assemble(
         preprocessor = fit_preprocessor(schema, records.take(splits.fit), config.preprocessing)
         fit_rows = preprocessor.transform(records.take(splits.fit))
         early_stop_rows = preprocessor.transform(records.take(splits.early_stop))
-        fitted, model = _fit_model(
+        fitted, model, seen = _fit_model(
             preprocessor, fit_rows, early_stop_rows, config, seed, device, on_look
         )
         backend = open_backend(model, None, device, config.block_rows)
@@ -149,10 +149,9 @@ def assemble(
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
         calibration = calibrate(scores, config.alpha, config.rule)
-        ranking = _ranking(backend, early_stop_rows, device)
+        ranking = _ranking(backend, seen, device)
         usual = terms if ranking is backend else ranking.score_features(calibration_rows)
-        held_out = [usual.scores, ranking.score_features(early_stop_rows).scores]
-        found = Contamination.of_scores(np.concatenate(held_out))
+        found = Contamination.of_scores(usual.scores)
         if found.is_likely:
             warnings.warn(found.message, ContaminationWarning, stacklevel=2)
     notes = tuple(
@@ -179,13 +178,13 @@ def assemble(
     return Assembled(detector, by_rank, fitted, notes)
 
 
-def _ranking(backend: Backend, early_stop_rows: Features, device: Device) -> Backend:
+def _ranking(backend: Backend, seen: Features, device: Device) -> Backend:
     """What ranks training rows: a score that remembers them would find each beside itself."""
     model = backend.model
     if not isinstance(model.score, RememberingScore):
         return backend
     forgetful = replace(model, score=DEFAULT_SCORE)
-    filled = _filled(forgetful, early_stop_rows, device, backend.block_rows)
+    filled = _filled(forgetful, seen, device, backend.block_rows)
     return open_backend(filled, None, device, backend.block_rows)
 
 
@@ -197,7 +196,8 @@ def _fit_model(
     seed: int,
     device: Device,
     on_look: Callable[[Progress], None] | None,
-) -> tuple[Fitted, ScoringModel]:
+) -> tuple[Fitted, ScoringModel, Features]:
+    """The looks at the first member, the model, and the untrimmed rows that shaped it."""
     counts = preprocessor.features.counts
     likelihood = ProductLikelihood(
         config.model.likelihood, counts.gaussian, counts.bernoulli, counts.classes
@@ -228,20 +228,15 @@ def _fit_model(
         config.score,
         MissingFill(np.zeros(likelihood.targets), 0.0),
     )
-    fit_kept = kept_by_most([of.fit_kept for of in fitted])
-    early_stop_kept = early_stop_rows.take(kept_by_most([of.early_stop_kept for of in fitted]))
+    seen = _together(
+        _taken(fit_rows, kept_by_most([of.fit_kept for of in fitted])),
+        _taken(early_stop_rows, kept_by_most([of.early_stop_kept for of in fitted])),
+    )
     if isinstance(config.score, RememberingScore):
-        return fitted[0], _remembering(
-            model,
-            config.score,
-            fit_rows.take(fit_kept),
-            early_stop_kept,
-            rng,
-            device,
-            config.block_rows,
-        )
-    seen = _together(fit_rows.take(fit_kept[:MOST_FILL_ROWS]), early_stop_kept)
-    return fitted[0], _filled(model, seen, device, config.block_rows)
+        finished = _remembering(model, config.score, seen, rng, device, config.block_rows)
+    else:
+        finished = _filled(model, seen, device, config.block_rows)
+    return fitted[0], finished, seen
 
 
 def kept_by_most(kept: Sequence[Bool]) -> Int64:
@@ -261,36 +256,48 @@ def member_seeds(seed: int, members: int) -> list[int]:
 def _remembering(
     model: ScoringModel,
     score: RememberingScore,
-    fit_rows: Features,
-    early_stop_rows: Features,
+    seen: Features,
     rng: np.random.Generator,
     device: Device,
     block_rows: int,
 ) -> ScoringModel:
-    """The model with rows to compare with: fit and early-stop rows, as far as they are wanted
-    and not trimmed.
+    """The model with rows to compare with: those that shaped it, as far as they are wanted.
 
-    A remembered row is its own neighbour, so usual terms are those of early-stop rows beside a
-    model that remembers fit rows only.
+    A remembered row is its own neighbour, so usual terms are those of one tenth of the rows beside
+    a model that remembers the others.
     """
 
-    def with_rows(rows: Features) -> ScoringModel:
-        chosen = np.sort(rng.permutation(len(rows))[: score.most_rows])
+    def with_rows(numbers: Int64) -> ScoringModel:
+        chosen = np.sort(numbers[: score.most_rows])
         backend = open_backend(model, None, device, block_rows)
-        kept = backend.remembered(rows.take(chosen), score)
+        kept = backend.remembered(seen.take(chosen), score)
         members = zip(model.members, kept, strict=True)
         return replace(model, members=tuple({**m, ROWS: of_rows} for m, of_rows in members))
 
-    half = _filled(with_rows(fit_rows), early_stop_rows, device, block_rows)
-    return replace(with_rows(_together(fit_rows, early_stop_rows)), fill=half.fill)
+    order = rng.permutation(len(seen))
+    asked, others = np.split(order, [-(-len(order) // 10)])
+    beside = with_rows(others if len(others) else order)
+    fill = _filled(beside, seen.take(np.sort(asked)), device, block_rows).fill
+    return replace(with_rows(order), fill=fill)
 
 
-def _filled(model: ScoringModel, rows: Features, device: Device, block_rows: int) -> ScoringModel:
+def _filled(model: ScoringModel, seen: Features, device: Device, block_rows: int) -> ScoringModel:
+    """The model with the usual terms of rows, which stand in for missing entries."""
+    # Evenly from all over the file, which may be in order of time.
+    of = np.linspace(0, len(seen) - 1, min(len(seen), MOST_FILL_ROWS)).astype(np.int64)
+    rows = _taken(seen, of)
     backend = open_backend(model, None, device, block_rows)
     return replace(model, fill=MissingFill.of(backend.raw_terms(rows), rows.observed))
 
 
+def _taken(rows: Features, numbers: Int64) -> Features:
+    """These rows; no copy of a large table where they are all."""
+    return rows if len(numbers) == len(rows) else rows.take(numbers)
+
+
 def _together(first: Features, second: Features) -> Features:
+    if not len(second):
+        return first
     pairs = zip(_arrays(first), _arrays(second), strict=True)
     return Features(*(np.concatenate(pair) for pair in pairs))
 

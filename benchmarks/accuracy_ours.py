@@ -18,7 +18,7 @@ from benchmarks.record import Record
 
 
 def as_shipped(preset: str) -> Fit:
-    """`VAEDetector` on all training rows: it holds its own calibration and early-stop rows out."""
+    """`VAEDetector` on all training rows: it holds its own calibration rows out."""
     # Here, so that scikit-learn's detectors need not wait for torch.
     from anomaly import VAEDetector
 

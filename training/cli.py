@@ -134,7 +134,8 @@ def train(
         warnings.simplefilter("ignore")
 
         def on_look(look: Progress) -> None:
-            note = f"held-out loss {look.loss:.4g}, {look.active_units} active units"
+            of = "held-out loss" if look.held_out else "loss"
+            note = f"{of} {look.loss:.4g}, {look.active_units} active units"
             update(look.step, note, look.of_steps)
 
         trained = pipeline.train(

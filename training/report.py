@@ -44,13 +44,14 @@ def figures(
 
 
 def loss_figure(history: Sequence[Progress]) -> Figure:
-    """Loss, reconstruction and KL on training batches and on early-stop rows, and active units."""
+    """Loss, reconstruction and KL while training and on whole rows, and active units."""
     figure, axes = _figure(1, 4, (15, 3.4))
     steps = [look.step for look in history]
     best = [look for look in history if look.best][-1]
+    whole = "early-stop rows" if best.held_out else "fit rows, nothing hidden"
     for axis, name in zip(axes, ("loss", "reconstruction", "kl"), strict=False):
         axis.plot(steps, [getattr(look, f"train_{name}") for look in history], label="training")
-        axis.plot(steps, [getattr(look, name) for look in history], label="early-stop rows")
+        axis.plot(steps, [getattr(look, name) for look in history], label=whole)
         axis.axvline(best.step, color=LINE, linewidth=0.8, linestyle=":", label="kept")
         axis.set(title=name.upper() if name == "kl" else name, xlabel="step", ylabel="nats a row")
     axes[0].legend(frameon=False)

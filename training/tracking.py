@@ -37,18 +37,19 @@ class Tracker:
         mlflow.log_text(schema.to_yaml(), "schema.yaml")
 
     def look(self, progress: Progress) -> None:
-        """One point of the training and early-stop curves."""
+        """One point of the curves: while training, and on early-stop rows or else fit rows."""
+        of = "val" if progress.held_out else "fit"
         mlflow.log_metrics(
             {
                 "train/loss": progress.train_loss,
                 "train/recon": progress.train_reconstruction,
                 "train/kl": progress.train_kl,
                 "train/gradient_norm": progress.gradient_norm,
-                "val/loss": progress.loss,
-                "val/recon": progress.reconstruction,
-                "val/kl": progress.kl,
-                "val/elbo": -(progress.reconstruction + progress.kl),
-                "val/active_units": progress.active_units,
+                f"{of}/loss": progress.loss,
+                f"{of}/recon": progress.reconstruction,
+                f"{of}/kl": progress.kl,
+                f"{of}/elbo": -(progress.reconstruction + progress.kl),
+                f"{of}/active_units": progress.active_units,
             },
             step=progress.step,
         )

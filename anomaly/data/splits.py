@@ -1,4 +1,4 @@
-"""Which rows fit, which stop the fit, which calibrate and which test.
+"""Which rows fit, which calibrate, which test, and which stop the fit if some are to.
 
 The parts are disjoint: nothing that shapes a score may see a calibration row, or the false-alarm
 rate is void. Equal rows may fall into several parts, as they will in production: keeping them
@@ -24,11 +24,14 @@ from anomaly.errors import BadData, NotEnoughRows
 SMALLEST = 10
 """Fewer rows than this leave no part that means anything."""
 
-LARGEST_HELD_OUT = 10_000
-"""More calibration or early-stop rows than this add nothing that fit rows would not add more."""
-
 FOR_DEFAULT_ALPHA = 99
 """What a false-alarm rate of 0.01 = 1 / (99 + 1) needs."""
+
+FOR_A_STEADY_RATE = 500
+"""With so many calibration rows the realised rate varies by 0.0045 around 0.01."""
+
+MOST_CALIBRATION = 10_000
+"""More calibration rows than this add nothing that fit rows would not add more."""
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -46,14 +49,14 @@ class SplitConfig:
         test_share: Share of the rows that measure the finished detector.
         calibration_share: Share of the rows left after the test; None is the rule of
             `split_sizes`.
-        early_stop_share: The same, for early stopping.
+        early_stop_share: The same, for early stopping; by default nothing is held out for it.
     """
 
     by: Literal["row", "time", "group"] = "row"
     group_column: str | None = None
     test_share: Share = 0.0
     calibration_share: PositiveShare | None = None
-    early_stop_share: PositiveShare | None = None
+    early_stop_share: Share = 0.0
 
     def __post_init__(self) -> None:
         if (self.by == "group") != (self.group_column is not None):
@@ -84,17 +87,19 @@ def split_sizes(
     n: int,
     test_share: float = 0.0,
     calibration_share: float | None = None,
-    early_stop_share: float | None = None,
+    early_stop_share: float = 0.0,
 ) -> Sizes:
     """The one rule of sizes. Of n rows, round(test_share n) test, as long as 10 are left (a table
     of 10 rows trains and has no test); of the m that are left
 
-        calibration = min(10,000, max(ceil(0.2 m), min(99, floor(0.35 m))))
-        early stop  = min(10,000, max(1, ceil(0.1 m)))
+        calibration = ceil(m / 4)                                         if m < 283
+                      min(10,000, max(99, min(500, ceil(m / 5)), ceil(m / 10)))   otherwise
+        early stop  = ceil(early_stop_share m)
 
-    and the rest fits. A fifth calibrates; on small tables as many as the default false-alarm rate
-    of 0.01 needs (99), if that leaves most rows to the fit. A share that is given replaces its
-    line by ceil(share m).
+    and the rest fits. Few rows give a quarter; where 99 are at most 35 %, they are taken, because
+    the default false-alarm rate of 0.01 needs them; then a fifth, until 500 hold the rate steady;
+    large tables give a tenth. A calibration share that is given replaces the rule by
+    ceil(share m).
 
     Raises:
         NotEnoughRows: fewer than 10 rows, or none left to fit.
@@ -106,17 +111,12 @@ def split_sizes(
         )
     test = min(round(test_share * n), n - SMALLEST)
     left = n - test
-    # In integers, where a share is a rule: 0.35 * 20 is less than 7 in floating point.
     calibration = (
-        min(LARGEST_HELD_OUT, max(-(-left // 5), min(FOR_DEFAULT_ALPHA, 35 * left // 100)))
+        _calibration_rows(left)
         if calibration_share is None
         else math.ceil(calibration_share * left)
     )
-    early_stop = (
-        min(LARGEST_HELD_OUT, -(-left // 10))
-        if early_stop_share is None
-        else math.ceil(early_stop_share * left)
-    )
+    early_stop = math.ceil(early_stop_share * left)
     fit = left - calibration - early_stop
     if fit < 1:
         raise NotEnoughRows(
@@ -126,13 +126,21 @@ def split_sizes(
     return Sizes(fit, early_stop, calibration, test)
 
 
+def _calibration_rows(left: int) -> int:
+    """In integers: 0.35 * 20 is less than 7 in floating point."""
+    if 35 * left < 100 * FOR_DEFAULT_ALPHA:
+        return -(-left // 4)
+    steady = min(FOR_A_STEADY_RATE, -(-left // 5))
+    return min(MOST_CALIBRATION, max(FOR_DEFAULT_ALPHA, steady, -(-left // 10)))
+
+
 def split_rows(
     n: int,
     *,
     seed: int,
     test_share: float = 0.0,
     calibration_share: float | None = None,
-    early_stop_share: float | None = None,
+    early_stop_share: float = 0.0,
 ) -> Splits:
     """Divide n rows at random, in the sizes of `split_sizes`.
 
@@ -148,7 +156,7 @@ def split_times(
     *,
     test_share: float = 0.0,
     calibration_share: float | None = None,
-    early_stop_share: float | None = None,
+    early_stop_share: float = 0.0,
 ) -> Splits:
     """Divide rows by time: first fit, then early stop, then calibration, the latest test.
 
@@ -173,7 +181,7 @@ def split_groups(
     seed: int,
     test_share: float = 0.0,
     calibration_share: float | None = None,
-    early_stop_share: float | None = None,
+    early_stop_share: float = 0.0,
 ) -> Splits:
     """Divide whole groups at random; `split_sizes` counts groups, not rows.
 

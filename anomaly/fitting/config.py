@@ -17,17 +17,17 @@ class FitConfig:
     """How the parameters are found: AdamW (Loshchilov & Hutter 2019) with a cosine schedule.
 
     Attributes:
-        steps: At most so many; training stops earlier when the held-out loss no longer falls.
+        steps: At most so many; with early-stop rows training ends when their loss no longer falls.
             None follows the rule of `default_steps`.
         lr_warmup_steps: The learning rate rises linearly over so many steps.
         mask_rate: Share of the encoder's inputs hidden at each step (denoising; Vincent et al.
             2008): the model learns each column from the others.
         noise: Gaussian noise on the encoder's numbers, of standard deviation noise * U(0, 2),
             one draw a row.
-        check_every: Steps between looks at the early-stop rows.
-        patience: Looks without improvement before training stops.
+        check_every: Steps between looks at the loss.
+        patience: Looks at early-stop rows without improvement before training stops.
         trim: Share of the rows that training leaves aside, those of the largest loss: about as many
-            as may be anomalies (see `anomaly.trimming`). The early-stop loss leaves as many out.
+            as may be anomalies (see `anomaly.trimming`). The loss of a look leaves as many out.
     """
 
     steps: Annotated[int, Field(ge=1)] | None = None

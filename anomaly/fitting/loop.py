@@ -29,19 +29,25 @@ SMALL_STEP_FLOPS = 2e9
 ACTIVE_UNIT_VARIANCE = 0.01
 """A latent whose mean varies more than this between rows is active (Burda et al. 2016, sec. 5)."""
 
+MOST_WATCHED = 2_000
+"""Without early-stop rows, looks are at so many fit rows: more would not move a mean."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """One look at the early-stop rows; means a row, in nats.
+    """One look at the early-stop rows, or at fit rows where none are held out; in nats a row.
 
     Attributes:
-        loss, reconstruction, kl: On early-stop rows, clean inputs, the final weights.
+        held_out: Whether the rows are early-stop rows.
+        loss, reconstruction, kl: On these rows, nothing hidden or blurred, the weights so far.
         train_loss, train_reconstruction, train_kl: Means over the steps since the last look.
         active_units: Latents whose posterior mean has a variance above 0.01 over the rows.
         gradient_norm: Mean over the same steps, before clipping.
-        best: Whether this is the smallest held-out loss so far.
+        best: Whether these weights are the ones to keep so far: of the smallest loss on early-stop
+            rows, or simply the latest.
     """
 
+    held_out: bool
     step: int
     of_steps: int
     loss: float
@@ -60,7 +66,7 @@ class Fitted:
     """What training found.
 
     Attributes:
-        parameters: Of the best look, NumPy float32.
+        parameters: Of the last look that is the best, NumPy float32.
         history: All looks in order.
         fit_kept, early_stop_kept: (N,) of the rows of each part, which ones these parameters do
             not leave aside; all, where nothing is trimmed.
@@ -87,7 +93,10 @@ def fit(
     device: str = "cpu",
     on_look: Callable[[Progress], None] | None = None,
 ) -> Fitted:
-    """Minimise the objective on the fit rows; keep the parameters that are best on the others.
+    """Minimise the objective on the fit rows.
+
+    With early-stop rows, training ends when their loss no longer falls, and the parameters of its
+    minimum are kept; without, it takes all its steps and keeps the last.
 
     Deterministic for one seed, machine and device (and number of threads, for large steps).
 
@@ -150,12 +159,16 @@ def _fit(
     seen = on_device(fit_rows, where)
     drawn = batches(seen, torch.arange(len(fit_rows), device=where), config.batch_rows, generator)
     held_out = on_device(early_stop_rows, where)
+    watched = held_out
+    if not len(early_stop_rows):
+        order = torch.randperm(len(fit_rows), generator=generator, device=where)
+        watched = taken(seen, order[:MOST_WATCHED])
     corrupt = Corrupter(corruption, config, generator, where)
     objective = config.objective
     steps = config.steps or default_steps(len(fit_rows), config.batch_rows)
     noise_shape = (*objective.draws(config.batch_rows), vae.sizes.latent)
     fixed_noise = torch.randn(
-        (*objective.held_out_draws(len(early_stop_rows)), vae.sizes.latent),
+        (*objective.held_out_draws(len(watched.targets)), vae.sizes.latent),
         generator=generator,
         device=where,
     )
@@ -194,14 +207,15 @@ def _fit(
         since_look += 1
         if since_look < config.check_every and step + 1 < steps:
             continue
-        told, told_noise = held_out, fixed_noise
+        told, told_noise = watched, fixed_noise
         if config.trim:
-            kept = kept_rows(ops, vae, parameters, held_out, config.trim)
-            told = taken(held_out, kept)
+            kept = kept_rows(ops, vae, parameters, watched, config.trim)
+            told = taken(watched, kept)
             told_noise = fixed_noise if fixed_noise.shape[1] == 1 else fixed_noise[:, kept]
         with torch.inference_mode():
-            held = loss_of(ops, vae, parameters, told, told_noise, objective)
-        look = _look(step + 1, steps, held, (sums / since_look).tolist(), history)
+            clean = loss_of(ops, vae, parameters, told, told_noise, objective)
+        means = (sums / since_look).tolist()
+        look = _look(step + 1, steps, clean, means, history, len(early_stop_rows) > 0)
         history.append(look)
         if look.best:
             best = weights.numpy()
@@ -219,7 +233,7 @@ def _fit(
 
 
 def _kept(ops: TorchOps, vae: VAE, parameters: Parameters, rows: Batch, trim: float) -> Bool:
-    if not trim:
+    if not trim or not len(rows.targets):
         return np.ones(len(rows.targets), dtype=bool)
     kept = np.zeros(len(rows.targets), dtype=bool)
     kept[kept_rows(ops, vae, parameters, rows, trim).cpu().numpy()] = True
@@ -227,18 +241,24 @@ def _kept(ops: TorchOps, vae: VAE, parameters: Parameters, rows: Batch, trim: fl
 
 
 def _look(
-    step: int, of_steps: int, held: Loss, means: list[float], history: list[Progress]
+    step: int,
+    of_steps: int,
+    clean: Loss,
+    means: list[float],
+    history: list[Progress],
+    held_out: bool,
 ) -> Progress:
-    numbers = (held.total.item(), held.reconstruction.item(), held.kl.item(), *means)
+    numbers = (clean.total.item(), clean.reconstruction.item(), clean.kl.item(), *means)
     if not all(math.isfinite(number) for number in numbers):
         raise TrainingDiverged(
-            f"training diverged by step {step}: held-out loss {numbers[0]:g}, training loss "
+            f"training diverged by step {step}: loss {numbers[0]:g}, while training "
             f"{means[0]:g}, gradient norm {means[3]:g}. Try a smaller learning rate "
             "(`--set detector.fit.learning_rate=0.0005`), and look for columns with extreme "
             "values: `--set detector.preprocessing.numeric_target=rank_normal` tames them."
         )
-    variance = held.posterior.loc.var(0, correction=0)
+    variance = clean.posterior.loc.var(0, correction=0)
     return Progress(
+        held_out=held_out,
         step=step,
         of_steps=of_steps,
         loss=numbers[0],
@@ -249,5 +269,5 @@ def _look(
         train_kl=means[2],
         active_units=int((variance > ACTIVE_UNIT_VARIANCE).sum().item()),
         gradient_norm=means[3],
-        best=all(numbers[0] < earlier.loss for earlier in history),
+        best=not held_out or all(numbers[0] < earlier.loss for earlier in history),
     )

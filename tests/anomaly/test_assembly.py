@@ -69,11 +69,13 @@ def test_calibration_and_test_rows_shape_nothing_but_the_threshold(
 @pytest.mark.parametrize(
     "score", [NearestRow(spaces=(Space.INPUTS,)), NearestRow(), ExemplarKL()], ids=str
 )
+@pytest.mark.parametrize("early_stop_share", [0.0, 0.1])
 def test_what_a_score_remembers_has_never_been_a_calibration_row(
-    splits: Splits, score: Score
+    early_stop_share: float, score: Score
 ) -> None:
     """And it is every other row that is not kept for the test."""
     records = machines.records(N)
+    splits = split_rows(N, seed=0, test_share=0.2, early_stop_share=early_stop_share)
     detector = assembled_from(records, splits, replace(QUICK, score=score)).detector
     remembered = detector.model.first[ROWS]
     assert len(remembered) == len(splits.fit) + len(splits.early_stop)

@@ -158,6 +158,15 @@ class TestLooks:
         assert fitted.best.loss < fitted.history[0].loss
         assert fitted.best.active_units == 2
 
+    def test_without_early_stop_rows_looks_are_at_fit_rows_with_nothing_hidden(self) -> None:
+        vae = model(VAEConfig(posterior=PointPosterior(), latent=2))
+        fitted = run(held_out=features(plane(0, 1)), vae=vae)
+        assert not any(look.held_out for look in fitted.history)
+        # Computed here without the training loop.
+        noise = np.zeros((1, 1, 2), np.float32)
+        found = loss_of(NUMPY, vae, fitted.parameters, batch_of(FIT), noise, QUICK.objective)
+        assert fitted.history[-1].loss == pytest.approx(found.total, rel=1e-5)
+
     def test_the_best_look_is_the_smallest_held_out_loss(self) -> None:
         fitted = run(replace(QUICK, steps=200))
         losses = [look.loss for look in fitted.history]
@@ -200,6 +209,12 @@ class TestStopping:
         worst = max(look.loss for look in fitted.history if look.step > best.step)
         assert found.total == pytest.approx(best.loss, abs=0.3 * (worst - best.loss))
 
+    def test_without_early_stop_rows_it_takes_all_steps_and_keeps_the_last(self) -> None:
+        rows, none = features(plane(20, 3)), features(plane(0, 1))
+        fitted = run(replace(self.OVERFITTING, steps=400), rows=rows, held_out=none)
+        assert fitted.best == fitted.history[-1]
+        assert fitted.best.step == 400
+
     def test_patience_decides_how_long(self) -> None:
         short = run(replace(self.OVERFITTING, patience=1), rows=features(plane(20, 3)))
         assert [look.best for look in short.history[-2:]] == [True, False]
@@ -215,7 +230,7 @@ class TestDivergence:
     def test_so_does_a_held_out_loss_that_is_not_finite(self) -> None:
         broken = plane(96, 1)
         broken[0, 0] = np.nan
-        with pytest.raises(TrainingDiverged, match="held-out loss nan"):
+        with pytest.raises(TrainingDiverged, match="loss nan"):
             run(held_out=features(broken))
 
     def test_so_does_an_absurd_learning_rate(self) -> None:

@@ -44,7 +44,7 @@ from tests.contracts.parts import (
 
 NORMAL, HIDDEN = 450, 50
 IS_HIDDEN: Bool = np.arange(NORMAL + HIDDEN) >= NORMAL
-SPLITS = split_rows(NORMAL + HIDDEN, seed=0)
+SPLITS = split_rows(NORMAL + HIDDEN, seed=0, early_stop_share=0.1)
 SCHEMA = schema_of_array(6)
 QUICK = FitConfig(steps=400, batch_rows=64, check_every=100, learning_rate=1e-2, lr_warmup_steps=5)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -161,8 +162,8 @@ def test_the_earliest_rows_fit_and_the_latest_test(data: Path) -> None:
     splits = divide(table, in_time, config)
 
     times = table.records.columns[taken.name]
-    borders = [times[splits.fit], times[splits.early_stop], times[splits.calibration]]
-    for earlier, later in zip(borders, [*borders[1:], times[splits.test]], strict=True):
+    parts = [times[splits.fit], times[splits.calibration], times[splits.test]]
+    for earlier, later in pairwise(parts):
         assert earlier.max() <= later.min()
     with pytest.raises(ConfigInvalid, match="--time-column"):
         divide(table, SCHEMA, config)

@@ -14,6 +14,7 @@ import anomaly
 from anomaly.artifact.card import card_text
 from anomaly.data.schema import Role, Schema
 from anomaly.errors import DependencyDown
+from anomaly.fitting import Progress
 from tests.command import CHAMPION, NAME, Registry
 from training.config import load_config, to_plain
 from training.table import file_digest
@@ -58,12 +59,12 @@ def test_the_curves_have_a_point_for_each_look(run: Run) -> None:
     client = mlflow.MlflowClient()
     for name in (
         *("train/loss", "train/recon", "train/kl", "train/gradient_norm"),
-        *("val/loss", "val/recon", "val/kl", "val/elbo", "val/active_units"),
+        *("fit/loss", "fit/recon", "fit/kl", "fit/elbo", "fit/active_units"),
     ):
         history = client.get_metric_history(run.info.run_id, name)
         assert [point.step for point in history] == [100, 120], name
         assert all(math.isfinite(point.value) for point in history)
-    (elbo, recon, kl) = (run.data.metrics[f"val/{name}"] for name in ("elbo", "recon", "kl"))
+    (elbo, recon, kl) = (run.data.metrics[f"fit/{name}"] for name in ("elbo", "recon", "kl"))
     assert elbo == pytest.approx(-(recon + kl))
 
 
@@ -135,3 +136,29 @@ def test_nested_settings_become_dotted_names() -> None:
         "a.c.d": [2],
         "e": None,
     }
+
+
+def test_a_curve_of_early_stop_rows_has_the_name_of_held_out_rows(connected: Registry) -> None:
+    look = Progress(
+        held_out=True,
+        step=7,
+        of_steps=9,
+        loss=1.5,
+        reconstruction=1.0,
+        kl=0.5,
+        train_loss=1.4,
+        train_reconstruction=0.9,
+        train_kl=0.5,
+        active_units=2,
+        gradient_norm=0.1,
+        best=True,
+    )
+    with tracked_run(experiment=NAME, run_name="early stop") as tracker:
+        tracker.look(look)
+        run = mlflow.active_run()
+
+    assert run is not None
+    metrics = mlflow.get_run(run.info.run_id).data.metrics
+    assert metrics["val/loss"] == 1.5
+    assert metrics["val/elbo"] == -1.5
+    assert not any(name.startswith("fit/") for name in metrics)

@@ -37,15 +37,24 @@ def assert_partition(splits: Splits, n: int) -> None:
 def test_the_sizes_are_those_of_the_stated_rule(n: int) -> None:
     sizes = split_sizes(n)
 
-    # 0.2 n, 0.35 n and 0.1 n as fractions: no rounding error of their own
-    assert sizes.calibration == min(10_000, max(math.ceil(2 * n / 10), min(99, 35 * n // 100)))
-    assert sizes.early_stop == min(10_000, max(1, math.ceil(n / 10)))
+    if n < 283:
+        assert sizes.calibration == math.ceil(n / 4)
+    else:
+        of_many = max(99, min(500, math.ceil(n / 5)), math.ceil(n / 10))
+        assert sizes.calibration == min(10_000, of_many)
+    assert sizes.early_stop == 0
     assert sum(astuple(sizes)) == n
     assert sizes.fit >= n / 2
 
 
-@pytest.mark.parametrize(("n", "calibration"), [(10, 3), (20, 7), (283, 99), (1000, 200)])
-def test_small_tables_calibrate_on_more_than_a_fifth(n: int, calibration: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "calibration"),
+    [
+        *[(10, 3), (100, 25), (282, 71), (283, 99), (495, 99), (1_000, 200), (2_500, 500)],
+        *[(5_000, 500), (20_000, 2_000), (600_000, 10_000)],
+    ],
+)
+def test_the_share_that_calibrates_falls_as_tables_grow(n: int, calibration: int) -> None:
     assert split_sizes(n).calibration == calibration
 
 
