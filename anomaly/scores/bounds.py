@@ -23,6 +23,21 @@ NOISE = "score.noise"
 """The name of the noise bank, (S, 1, L), shared by all rows."""
 
 
+class Drawing:
+    """A score over draws from the posterior: made once and kept, so that the same row gets the same
+    score for ever."""
+
+    draws: int
+
+    def shapes(self, vae: VAE) -> dict[str, tuple[int, ...]]:
+        """The shape of every constant but remembered rows, by name; without draws there is none."""
+        return {NOISE: (self.draws, 1, vae.sizes.latent)} if self.draws else {}
+
+    def constants(self, vae: VAE, owner: Int64, rng: np.random.Generator) -> Parameters:
+        """The noise bank."""
+        return {NOISE: antithetic_noise(self.draws, vae.sizes.latent, rng)} if self.draws else {}
+
+
 @dataclass(frozen=True, config=STRICT)
 class SquaredError:
     """Mean squared error of the reconstruction from the posterior mean. No draws."""
@@ -47,7 +62,7 @@ class SquaredError:
 
 
 @dataclass(frozen=True, config=STRICT)
-class ReconstructionError:
+class ReconstructionError(Drawing):
     """Mean negative log-likelihood of the row over draws from its posterior, in nats.
 
     The "reconstruction probability" of An & Cho (2015), in logarithms.
@@ -60,14 +75,6 @@ class ReconstructionError:
     unit: Literal["nats"] = "nats"
     draws: Annotated[int, Field(ge=0, le=4096)] = 8
 
-    def shapes(self, vae: VAE) -> dict[str, tuple[int, ...]]:
-        """The shape of every constant, by name."""
-        return bank_shapes(self.draws, vae)
-
-    def constants(self, vae: VAE, owner: Int64, rng: np.random.Generator) -> Parameters:
-        """The noise bank."""
-        return noise_bank(self.draws, vae, rng)
-
     def terms(self, ops: Ops, vae: VAE, parameters: Parameters, batch: Batch) -> ScoreTerms:
         """See the module; targets float64 make the terms float64."""
         _, _, log_prob = reconstruction(ops, vae, parameters, self.draws, batch)
@@ -75,7 +82,7 @@ class ReconstructionError:
 
 
 @dataclass(frozen=True, config=STRICT)
-class NegativeELBO:
+class NegativeELBO(Drawing):
     """Negative evidence lower bound in nats: reconstruction error + KL(posterior || prior).
 
     An upper bound of -log p(x) (Kingma & Welling 2014, eq. 3). The KL is exact for a standard
@@ -89,14 +96,6 @@ class NegativeELBO:
     unit: Literal["nats"] = "nats"
     draws: Annotated[int, Field(ge=0, le=4096)] = 8
 
-    def shapes(self, vae: VAE) -> dict[str, tuple[int, ...]]:
-        """The shape of every constant, by name."""
-        return bank_shapes(self.draws, vae)
-
-    def constants(self, vae: VAE, owner: Int64, rng: np.random.Generator) -> Parameters:
-        """The noise bank."""
-        return noise_bank(self.draws, vae, rng)
-
     def terms(self, ops: Ops, vae: VAE, parameters: Parameters, batch: Batch) -> ScoreTerms:
         """See the module; targets float64 make the terms float64."""
         posterior, noise, log_prob = reconstruction(ops, vae, parameters, self.draws, batch)
@@ -105,7 +104,7 @@ class NegativeELBO:
 
 
 @dataclass(frozen=True, config=STRICT)
-class NegativeIWBound:
+class NegativeIWBound(Drawing):
     """Negative importance-weighted bound in nats, tighter than the ELBO and tighter as S grows.
 
     -log (1/S) sum_s p(x | z_s) p(z_s) / q(z_s | x) (Burda, Grosse & Salakhutdinov 2016, eq. 8).
@@ -117,14 +116,6 @@ class NegativeIWBound:
     kind: Literal["negative_iw_bound"] = "negative_iw_bound"
     unit: Literal["nats"] = "nats"
     draws: Draws = 16
-
-    def shapes(self, vae: VAE) -> dict[str, tuple[int, ...]]:
-        """The shape of every constant, by name."""
-        return bank_shapes(self.draws, vae)
-
-    def constants(self, vae: VAE, owner: Int64, rng: np.random.Generator) -> Parameters:
-        """The noise bank."""
-        return noise_bank(self.draws, vae, rng)
 
     def terms(self, ops: Ops, vae: VAE, parameters: Parameters, batch: Batch) -> ScoreTerms:
         """Each target's term is its error under the self-normalised importance weights."""
@@ -153,16 +144,6 @@ def reconstruction(
     outputs = vae.decode(ops, parameters, posterior.sample(ops, noise), batch.context)
     log_prob = vae.likelihood.log_prob(ops, parameters, outputs, batch.targets)
     return posterior, noise, log_prob.mean(0)
-
-
-def bank_shapes(draws: int, vae: VAE) -> dict[str, tuple[int, ...]]:
-    """The shape of the noise bank; without draws there is none."""
-    return {NOISE: (draws, 1, vae.sizes.latent)} if draws else {}
-
-
-def noise_bank(draws: int, vae: VAE, rng: np.random.Generator) -> Parameters:
-    """Draws that are made once and kept: the same row gets the same score for ever."""
-    return {NOISE: antithetic_noise(draws, vae.sizes.latent, rng)} if draws else {}
 
 
 def antithetic_noise(draws: int, latent: int, rng: np.random.Generator) -> Float32:

@@ -19,7 +19,7 @@ from anomaly.data.schema import STRICT
 from anomaly.models.objective import Batch
 from anomaly.models.ops import Ops
 from anomaly.models.vae import VAE
-from anomaly.scores.bounds import bank_shapes, noise_bank, reconstruction
+from anomaly.scores.bounds import Drawing, reconstruction
 from anomaly.scores.terms import ScoreTerms
 
 ROWS = "score.rows"
@@ -32,7 +32,7 @@ MostRows = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True, config=STRICT)
-class ExemplarKL:
+class ExemplarKL(Drawing):
     """Reconstruction error + min over remembered rows n of KL(q(z|x) || q(z|x_n)), in nats.
 
     The KL to the nearest component of the aggregate posterior, instead of the KL to the prior
@@ -48,17 +48,9 @@ class ExemplarKL:
     draws: Annotated[int, Field(ge=0, le=4096)] = 0
     most_rows: MostRows = 10_000
 
-    def shapes(self, vae: VAE) -> dict[str, tuple[int, ...]]:
-        """The shape of every constant but the rows, by name."""
-        return bank_shapes(self.draws, vae)
-
     def width(self, vae: VAE) -> int:
         """F: posterior mean and log standard deviation of each latent."""
         return 2 * vae.sizes.latent
-
-    def constants(self, vae: VAE, owner: Int64, rng: np.random.Generator) -> Parameters:
-        """The noise bank."""
-        return noise_bank(self.draws, vae, rng)
 
     def remembered(self, ops: Ops, vae: VAE, parameters: Parameters, batch: Batch) -> Tensor:
         """What is kept of rows, (N, F)."""
