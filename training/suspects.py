@@ -7,7 +7,7 @@ from io import StringIO
 
 import numpy as np
 
-from anomaly.arrays import Int64
+from anomaly.arrays import Float64, Int64
 from anomaly.data.records import Records
 from anomaly.data.splits import Splits
 from anomaly.detector import Detector
@@ -16,11 +16,12 @@ MOST = 100
 
 
 def suspects_csv(ranking: Detector, records: Records, splits: Splits, in_file: Int64) -> str:
-    """The rows of highest score among fit, early-stop and calibration rows, highest first.
+    """The rows that stand out most in their part of the split: fit, early stop or calibration.
 
-    Columns: `row` (1 is the first row of the file below its header), `part` of the split, `score`,
-    `share_as_high` (of all these rows, how many score at least as high: a p-value, were the row
-    not one of them) and `top_columns`. Fit rows shaped the weights, so theirs are a little low.
+    Columns: `row` (1 is the first row of the file below its header), `part`, `score`,
+    `share_as_high` (of the rows of its part, how many score at least as high: a p-value, were the
+    row not one of them), by which they are sorted, and `top_columns`. Parts are not compared by
+    score, because the weights were fitted to fit rows, whose scores are lower for it.
 
     Args:
         ranking: Its score must not remember rows, or each would be its own neighbour.
@@ -35,15 +36,20 @@ def suspects_csv(ranking: Detector, records: Records, splits: Splits, in_file: I
     rows = np.concatenate([*parts.values()])
     names = np.repeat([*parts], [len(part) for part in parts.values()])
     scores = ranking.anomaly_score(records.take(rows))
-    first = np.argsort(-scores, kind="stable")[:MOST]
+    shares = np.concatenate([share_as_high(scores[names == name]) for name in parts])
+    first = np.lexsort((-scores, shares))[:MOST]
     reasons = ranking.explain(records.take(rows[first]))
-    ascending = np.sort(scores)
-    as_high = len(scores) - np.searchsorted(ascending, scores[first], side="left")
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "part", "score", "share_as_high", "top_columns"])
     for place, of in enumerate(first):
         top = ", ".join(reason.column for reason in reasons.top(place))
-        share = f"{as_high[place] / len(scores):.6g}"
-        writer.writerow([in_file[rows[of]] + 1, names[of], f"{scores[of]:.6g}", share, top])
+        share, score = f"{shares[of]:.6g}", f"{scores[of]:.6g}"
+        writer.writerow([in_file[rows[of]] + 1, names[of], score, share, top])
     return text.getvalue()
+
+
+def share_as_high(scores: Float64) -> Float64:
+    """(N,) of these scores, the share that is at least as high as each."""
+    below = np.searchsorted(np.sort(scores), scores, side="left")
+    return 1.0 - below / max(1, len(scores))

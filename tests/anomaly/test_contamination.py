@@ -72,9 +72,15 @@ def test_the_suspects_are_the_hidden_rows_by_their_number_in_the_file(score: Sco
     found = {int(row) for row, *_ in lines[:30]}
     assert len(found & {2 * i + 1 for i in range(N - 30, N)}) >= 27
     assert {part for _, part, *_ in lines} == {"fit", "calibration"}
-    scores = [float(score) for _, _, score, *_ in lines]
-    assert scores == sorted(scores, reverse=True)
-    assert float(lines[0][3]) == pytest.approx(1 / N, rel=1e-4)
+    shares = [float(share) for _, _, _, share, _ in lines]
+    assert shares == sorted(shares)
+    assert shares[0] == pytest.approx(1 / len(SPLITS.fit), rel=1e-4)
+    for part, size in (("fit", len(SPLITS.fit)), ("calibration", len(SPLITS.calibration))):
+        found_here = [(float(score), float(share)) for _, p, score, share, _ in lines if p == part]
+        assert found_here == sorted(found_here, reverse=True, key=lambda row: row[0])
+        assert [share for _, share in found_here] == pytest.approx(
+            [(i + 1) / size for i in range(len(found_here))], rel=1e-4
+        )
 
 
 @pytest.mark.parametrize("freedom", [2, 5, 20])
