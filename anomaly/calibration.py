@@ -161,7 +161,8 @@ def supported(alpha: float, n: int) -> float:
     if alpha < 1 / (n + 1):
         raise AlphaNotSupported(
             f"a false-alarm rate of {alpha:g} needs at least {rows_needed(alpha)} calibration "
-            f"rows, got {n}. Add normal rows, or ask for {round_up(1 / (n + 1))} or more."
+            f"rows, got {n}. Add normal rows, or let more of them calibrate "
+            f"(`split.calibration_share`), or ask for {round_up(1 / (n + 1))} or more."
         )
     return alpha
 

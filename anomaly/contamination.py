@@ -26,6 +26,9 @@ CHANCE = 0.01
 """A number of suspicious scores that such a table exceeds less often than this is no tail."""
 
 
+HIDING = "anomalies may hide among the rows that are called normal"
+
+
 class ContaminationWarning(UserWarning):
     """Rows that were called normal look as if anomalies hide among them."""
 
@@ -60,10 +63,9 @@ class Contamination:
     def message(self) -> str:
         """What was found, why it matters, what to do."""
         return (
-            f"{self.suspicious} of {self.of:,} held-out training rows score above "
-            f"{self.beyond:.4g}, far beyond what the other rows lead to expect: anomalies may hide "
-            "among the rows that are called normal. The threshold then lies too high and anomalies "
-            "are missed. Look at the most suspicious rows (`anomaly train` lists them in "
-            "suspects.csv of its run), take out what is no normal row and train again; "
-            "`--preset robust` learns without the most suspicious tenth."
+            f"{self.suspicious} of {self.of:,} calibration rows score above {self.beyond:.4g}, far "
+            f"beyond what the other rows lead to expect: {HIDING}. The threshold then lies too "
+            "high and anomalies are missed. Look at the most suspicious rows (`anomaly train` "
+            "lists them in suspects.csv of its run), take out what is no normal row and train "
+            "again; `--preset robust` learns without the most suspicious tenth."
         )

@@ -21,6 +21,7 @@ from anomaly.arrays import Bool, Float64, Int64, Values
 from anomaly.artifact import load, save
 from anomaly.assembly import DetectorConfig, assemble
 from anomaly.backends.backend import device_named
+from anomaly.calibration import DEFAULT_ALPHA, rows_needed
 from anomaly.data.frames import (
     records_from_array,
     records_from_frame,
@@ -48,9 +49,9 @@ class VAEDetector(
 ):
     """Variational autoencoder with a split-conformal threshold.
 
-    Fit on normal rows only. The rows are split, at random and disjoint, into rows to fit on, rows
-    to stop early on, and rows to calibrate on (`anomaly.data.splits.split_sizes` states the
-    shares); a new normal row is then flagged with probability at most `alpha`.
+    Fit on normal rows only. The rows are split, at random and disjoint, into rows to fit on and
+    rows to calibrate on (`anomaly.data.splits.split_sizes` states the shares); a new normal row is
+    then flagged with probability at most `alpha`.
 
     Args:
         preset: Which choice of parts and score; see `anomaly.presets`.
@@ -112,7 +113,7 @@ class VAEDetector(
         assembled = assemble(
             schema,
             records,
-            split_rows(len(records), seed=seed),
+            split_rows(len(records), seed=seed, needed=rows_needed(self.alpha or DEFAULT_ALPHA)),
             config,
             seed=seed,
             device=device_named(self.device),

@@ -93,7 +93,6 @@ def fit_equal_work(
             batch_rows=work["batch_rows"],
             mask_rate=0.0,
             noise=0.0,
-            patience=work["our_steps"],
         ),
         score=score,
     )

@@ -147,7 +147,7 @@ def train(
     rows = trained.detector.card.rows
     lines = [
         f"{name} version {trained.version}" + (" (champion)" if trained.is_champion else ""),
-        table([(key, f"{count:,}") for key, count in rows.items()], ("rows", "")),
+        table([(key, f"{count:,}") for key, count in rows.items() if count], ("rows", "")),
         f"threshold {calibration.threshold:.6g} at alpha = {calibration.alpha:g} "
         f"({calibration.n} calibration {trained.detector.card.unit_of_calibration}s)",
         table([(key, f"{value:.4g}") for key, value in trained.evaluation.metrics.items()]),
@@ -265,6 +265,10 @@ def evaluate(
     model: options.Model,
     label_column: LabelColumn = None,
     normal_label: NormalLabel = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(help="For a model calibrated on groups: which object each row measures."),
+    ] = None,
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
@@ -279,7 +283,7 @@ def evaluate(
     detector = anomaly.load(model, device_named(device))
     labels = _labels(label_column, normal_label)
     read = options.read_options(delimiter, encoding, newlines_in_values)
-    found = evaluate_file(detector, data, labels, read)
+    found = evaluate_file(detector, data, labels, read, group_column)
     by_missing = found.false_alarms_by_missing
     lines = [table([(key, f"{value:.4g}") for key, value in found.metrics.items()])]
     if len(by_missing) > 1:

@@ -15,6 +15,7 @@ from anomaly.backends.backend import Device
 from anomaly.data.schema import STRICT, first_reason
 from anomaly.data.splits import SplitConfig
 from anomaly.errors import ConfigInvalid
+from anomaly.fitting import FitConfig
 from anomaly.presets import preset_config
 
 DEFAULT_TEST_SHARE = 0.2
@@ -67,6 +68,11 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
             f"{where}{first_reason(error)}. `anomaly config schema` prints every key."
         ) from error
     check_config(config.detector)
+    if config.detector.fit.patience != FitConfig().patience and not config.split.early_stop_share:
+        raise ConfigInvalid(
+            "detector.fit.patience counts looks at early-stop rows, and none are held out: set "
+            "split.early_stop_share=0.1, or leave patience out."
+        )
     return config
 
 

@@ -9,15 +9,17 @@ import numpy as np
 
 from anomaly.assembly import highest_of_each
 from anomaly.calibration import calibrate
+from anomaly.contamination import HIDING, Contamination
 from anomaly.data.options import ReadOptions
+from anomaly.data.records import is_missing
 from anomaly.data.schema import Schema
-from anomaly.data.splits import SplitConfig
+from anomaly.data.splits import SplitConfig, refuse_missing
 from anomaly.detector import Detector
 from anomaly.errors import BadData, ConfigInvalid
 from anomaly.explain import Baseline
 from training.config import RunConfig
 from training.evaluate import Evaluation, evaluate
-from training.table import Labels, file_digest, read_table
+from training.table import Labels, Table, file_digest, read_table
 
 
 def recalibrated(
@@ -36,13 +38,13 @@ def recalibrated(
 
     Raises:
         AlphaNotSupported: too few calibration rows for that alpha.
-        BadData: `data` is the file that the model was trained on.
+        BadData: `data` is the file that the model was trained on, or a row has no group.
         ConfigInvalid: groups for a model of rows, or none for a model of groups.
     """
     old, card = detector.calibration, detector.card
     rate = old.alpha if alpha is None else alpha
     # Notes on the old calibration, and rates at the old threshold, would no longer be true.
-    notes = tuple(note for note in card.notes if "alpha" not in note)
+    notes = tuple(n for n in card.notes if "alpha is" not in n and not n.startswith("alpha was"))
     lasting = ("test/auroc", "test/average_precision", "test/normal_rows", "test/anomalies")
     metrics = {key: value for key, value in card.metrics.items() if key in lasting}
     note = f"alpha was {old.alpha:g} when the model was trained and measured"
@@ -56,22 +58,17 @@ def recalibrated(
             code="training_data",
             file=data,
         )
-    if (group_column is not None) != (card.unit_of_calibration == "group"):
-        raise ConfigInvalid(
-            f"the model was calibrated on {card.unit_of_calibration}s: "
-            + ("drop --group-column." if group_column else "name the groups with --group-column.")
-        )
-    config = RunConfig()
-    if group_column is not None:
-        config = replace(config, split=SplitConfig(by="group", group_column=group_column))
-    table = read_table(data, _scoring_schema(detector), config, None, options or ReadOptions())
+    table = _table(detector, data, None, options or ReadOptions(), group_column)
     terms = detector.backend.score_features(detector.features(table.records))
     scores = terms.scores if table.groups is None else highest_of_each(terms.scores, table.groups)
+    notes = tuple(n for n in notes if HIDING not in n)
+    found = Contamination.of_scores(terms.scores)
+    hiding = (found.message,) if found.is_likely else ()
     note = f"calibrated anew on {len(terms.scores):,} rows of {data.name}"
     card = replace(
         card,
         rows={**card.rows, "calibration": len(terms.scores)},
-        notes=(*notes, note),
+        notes=(*notes, *hiding, note),
         metrics=metrics,
     )
     return replace(
@@ -83,18 +80,42 @@ def recalibrated(
 
 
 def evaluate_file(
-    detector: Detector, data: Path, labels: Labels | None, options: ReadOptions
+    detector: Detector,
+    data: Path,
+    labels: Labels | None,
+    options: ReadOptions,
+    group_column: str | None = None,
 ) -> Evaluation:
     """Measure a detector on a file; without labels every row is taken for normal.
 
     Raises:
-        BadData: the file cannot be read, or no row has the normal label.
+        BadData: the file cannot be read, no row has the normal label, or a row has no group.
+        ConfigInvalid: groups for a model of rows, or none for a model of groups.
     """
-    table = read_table(data, _scoring_schema(detector), RunConfig(), labels, options)
+    table = _table(detector, data, labels, options, group_column)
     rows = np.sort(np.concatenate([table.normal, table.anomalous]))
-    return evaluate(detector, table.records.take(rows), np.isin(rows, table.anomalous))
+    groups = None if table.groups is None else table.groups[rows]
+    return evaluate(detector, table.records.take(rows), np.isin(rows, table.anomalous), groups)
 
 
-def _scoring_schema(detector: Detector) -> Schema:
-    """The columns without which a row cannot be scored, and no other."""
-    return Schema(detector.schema.required)
+def _table(
+    detector: Detector,
+    data: Path,
+    labels: Labels | None,
+    options: ReadOptions,
+    group_column: str | None,
+) -> Table:
+    """The file with the columns without which a row cannot be scored, and no other."""
+    unit = detector.card.unit_of_calibration
+    if (group_column is not None) != (unit == "group"):
+        raise ConfigInvalid(
+            f"the model was calibrated on {unit}s: "
+            + ("drop --group-column." if group_column else "name the groups with --group-column.")
+        )
+    config = RunConfig()
+    if group_column is not None:
+        config = replace(config, split=SplitConfig(by="group", group_column=group_column))
+    table = read_table(data, Schema(detector.schema.required), config, labels, options)
+    if table.groups is not None:
+        refuse_missing(is_missing(table.groups), "group")
+    return table

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly.arrays import Bool, Int64, Objects
+from anomaly.calibration import DEFAULT_ALPHA, rows_needed
 from anomaly.data.options import ReadOptions
 from anomaly.data.readers import read_records
 from anomaly.data.records import Records
@@ -126,6 +127,7 @@ def divide(table: Table, schema: Schema, config: RunConfig) -> Splits:
         test_share=split.test_share,
         calibration_share=split.calibration_share,
         early_stop_share=split.early_stop_share,
+        needed=rows_needed(config.detector.alpha or DEFAULT_ALPHA),
     )
 
 

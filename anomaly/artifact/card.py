@@ -38,7 +38,7 @@ def card_text(detector: Detector) -> str:
         + _listing([column.name for column in detector.schema.required])
         + ".",
         "",
-        "**Rows.** " + ", ".join(f"{name} {n:,}" for name, n in card.rows.items()) + ".",
+        "**Rows.** " + ", ".join(f"{name} {n:,}" for name, n in card.rows.items() if n) + ".",
         "",
         "**Data.** " + (", ".join(f"{k} {v}" for k, v in card.data.items()) or "not recorded"),
     ]

@@ -25,13 +25,13 @@ SMALLEST = 10
 """Fewer rows than this leave no part that means anything."""
 
 FOR_DEFAULT_ALPHA = 99
-"""What a false-alarm rate of 0.01 = 1 / (99 + 1) needs."""
+"""Calibration rows that a false-alarm rate of 0.01 = 1 / (99 + 1) needs."""
 
 FOR_A_STEADY_RATE = 500
-"""With so many calibration rows the realised rate varies by 0.0045 around 0.01."""
+"""With so many calibration rows the realised rate varies by 0.0044 around 0.01."""
 
-MOST_CALIBRATION = 10_000
-"""More calibration rows than this add nothing that fit rows would not add more."""
+LARGEST_HELD_OUT = 10_000
+"""More calibration or early-stop rows than this add nothing that fit rows would not add more."""
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -88,18 +88,23 @@ def split_sizes(
     test_share: float = 0.0,
     calibration_share: float | None = None,
     early_stop_share: float = 0.0,
+    needed: int = FOR_DEFAULT_ALPHA,
 ) -> Sizes:
     """The one rule of sizes. Of n rows, round(test_share n) test, as long as 10 are left (a table
     of 10 rows trains and has no test); of the m that are left
 
-        calibration = ceil(m / 4)                                         if m < 283
-                      min(10,000, max(99, min(500, ceil(m / 5)), ceil(m / 10)))   otherwise
-        early stop  = ceil(early_stop_share m)
+        calibration = ceil(m / 4)                                            if 99 > 0.35 m
+                      max(99, min(10,000, max(min(500, ceil(m / 5)), ceil(m / 10))))   otherwise
+        early stop  = min(10,000, ceil(early_stop_share m))
 
     and the rest fits. Few rows give a quarter; where 99 are at most 35 %, they are taken, because
     the default false-alarm rate of 0.01 needs them; then a fifth, until 500 hold the rate steady;
     large tables give a tenth. A calibration share that is given replaces the rule by
     ceil(share m).
+
+    Args:
+        needed: Calibration rows that the wanted false-alarm rate needs; in the place of 99, where
+            they are more and still at most 35 % of m.
 
     Raises:
         NotEnoughRows: fewer than 10 rows, or none left to fit.
@@ -112,26 +117,29 @@ def split_sizes(
     test = min(round(test_share * n), n - SMALLEST)
     left = n - test
     calibration = (
-        _calibration_rows(left)
+        _calibration_rows(left, needed)
         if calibration_share is None
         else math.ceil(calibration_share * left)
     )
-    early_stop = math.ceil(early_stop_share * left)
+    early_stop = min(LARGEST_HELD_OUT, math.ceil(early_stop_share * left))
     fit = left - calibration - early_stop
     if fit < 1:
         raise NotEnoughRows(
-            f"calibration takes {calibration} and early stopping {early_stop} of {left} rows, "
-            "which leaves none to fit. Lower their shares."
+            f"calibration takes {calibration}"
+            + (f" and early stopping {early_stop}" if early_stop else "")
+            + f" of {left} rows, which leaves none to fit. Lower the share."
         )
     return Sizes(fit, early_stop, calibration, test)
 
 
-def _calibration_rows(left: int) -> int:
-    """In integers: 0.35 * 20 is less than 7 in floating point."""
-    if 35 * left < 100 * FOR_DEFAULT_ALPHA:
+def _calibration_rows(left: int, needed: int) -> int:
+    # In integers: 0.35 * 20 is less than 7 in floating point.
+    wanted = (max(needed, FOR_DEFAULT_ALPHA), FOR_DEFAULT_ALPHA)
+    affordable = [rows for rows in wanted if 100 * rows <= 35 * left]
+    if not affordable:
         return -(-left // 4)
     steady = min(FOR_A_STEADY_RATE, -(-left // 5))
-    return min(MOST_CALIBRATION, max(FOR_DEFAULT_ALPHA, steady, -(-left // 10)))
+    return max(*affordable, min(LARGEST_HELD_OUT, max(steady, -(-left // 10))))
 
 
 def split_rows(
@@ -141,13 +149,14 @@ def split_rows(
     test_share: float = 0.0,
     calibration_share: float | None = None,
     early_stop_share: float = 0.0,
+    needed: int = FOR_DEFAULT_ALPHA,
 ) -> Splits:
     """Divide n rows at random, in the sizes of `split_sizes`.
 
     Raises:
         NotEnoughRows: as `split_sizes`.
     """
-    sizes = split_sizes(n, test_share, calibration_share, early_stop_share)
+    sizes = split_sizes(n, test_share, calibration_share, early_stop_share, needed)
     return cut(np.random.default_rng(seed).permutation(n), sizes)
 
 
@@ -157,6 +166,7 @@ def split_times(
     test_share: float = 0.0,
     calibration_share: float | None = None,
     early_stop_share: float = 0.0,
+    needed: int = FOR_DEFAULT_ALPHA,
 ) -> Splits:
     """Divide rows by time: first fit, then early stop, then calibration, the latest test.
 
@@ -171,7 +181,7 @@ def split_times(
         NotEnoughRows: as `split_sizes`.
     """
     refuse_missing(is_missing(times), "time")
-    sizes = split_sizes(len(times), test_share, calibration_share, early_stop_share)
+    sizes = split_sizes(len(times), test_share, calibration_share, early_stop_share, needed)
     return cut(np.argsort(times, kind="stable"), sizes)
 
 
@@ -182,6 +192,7 @@ def split_groups(
     test_share: float = 0.0,
     calibration_share: float | None = None,
     early_stop_share: float = 0.0,
+    needed: int = FOR_DEFAULT_ALPHA,
 ) -> Splits:
     """Divide whole groups at random; `split_sizes` counts groups, not rows.
 
@@ -201,6 +212,7 @@ def split_groups(
         test_share=test_share,
         calibration_share=calibration_share,
         early_stop_share=early_stop_share,
+        needed=needed,
     )
     rows = {
         name: np.flatnonzero(np.isin(members, getattr(parts, name)))

@@ -25,7 +25,8 @@ class FitConfig:
         noise: Gaussian noise on the encoder's numbers, of standard deviation noise * U(0, 2),
             one draw a row.
         check_every: Steps between looks at the loss.
-        patience: Looks at early-stop rows without improvement before training stops.
+        patience: Looks at early-stop rows without improvement before training stops; without such
+            rows nothing stops it.
         trim: Share of the rows that training leaves aside, those of the largest loss: about as many
             as may be anomalies (see `anomaly.trimming`). The loss of a look leaves as many out.
     """

@@ -168,7 +168,7 @@ def _fit(
     steps = config.steps or default_steps(len(fit_rows), config.batch_rows)
     noise_shape = (*objective.draws(config.batch_rows), vae.sizes.latent)
     fixed_noise = torch.randn(
-        (*objective.held_out_draws(len(watched.targets)), vae.sizes.latent),
+        (*objective.look_draws(len(watched.targets)), vae.sizes.latent),
         generator=generator,
         device=where,
     )
@@ -217,7 +217,7 @@ def _fit(
         means = (sums / since_look).tolist()
         look = _look(step + 1, steps, clean, means, history, len(early_stop_rows) > 0)
         history.append(look)
-        if look.best:
+        if look.best and (look.held_out or step + 1 == steps):
             best = weights.numpy()
         if on_look is not None:
             on_look(look)

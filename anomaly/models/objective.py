@@ -16,7 +16,7 @@ from anomaly.models.posterior import DiagonalNormal
 from anomaly.models.prior import PriorDistribution
 from anomaly.models.vae import VAE
 
-HELD_OUT_DRAWS = 4
+LOOK_DRAWS = 4
 """Draws an ELBO is compared by between looks: the same ones each time, shared by all rows."""
 
 MOST_PAIRED_ROWS = 512
@@ -106,9 +106,9 @@ class ELBO:
         """Shape (S, N) of the noise for a training step."""
         return 1, rows
 
-    def held_out_draws(self, rows: int) -> tuple[int, int]:
-        """Shape (S, N or 1) of the noise that held-out rows are compared by."""
-        return HELD_OUT_DRAWS, 1
+    def look_draws(self, rows: int) -> tuple[int, int]:
+        """Shape (S, N or 1) of the noise that looks are compared by."""
+        return LOOK_DRAWS, 1
 
     def total(
         self, ops: Ops, seen: Pass, reconstruction: Tensor, kl: Tensor, step: int | None
@@ -135,8 +135,8 @@ class ImportanceWeighted:
         """Shape (S, N) of the noise for a training step."""
         return self.samples, rows
 
-    def held_out_draws(self, rows: int) -> tuple[int, int]:
-        """Shape (S, N or 1) of the noise that held-out rows are compared by."""
+    def look_draws(self, rows: int) -> tuple[int, int]:
+        """Shape (S, N or 1) of the noise that looks are compared by."""
         return self.samples, 1
 
     def total(
@@ -166,8 +166,8 @@ class WassersteinMMD:
         """Shape (S, N) of the noise for a training step: the second draw is the prior's."""
         return 2, rows
 
-    def held_out_draws(self, rows: int) -> tuple[int, int]:
-        """Shape (S, N) of the noise that held-out rows are compared by."""
+    def look_draws(self, rows: int) -> tuple[int, int]:
+        """Shape (S, N) of the noise that looks are compared by."""
         return 2, rows
 
     def total(

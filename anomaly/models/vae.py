@@ -60,7 +60,7 @@ class VAEConfig:
 def latent_size(targets: int) -> int:
     """The default L: as wide as the row, at most 256.
 
-    The KL switches off the latents that do not pay, so a wide latent costs time, not quality.
+    A wide latent costs time, not quality (docs/models.md).
     """
     return min(targets, LARGEST_DEFAULT_LATENT)
 

@@ -5,7 +5,7 @@ distances, which are squares in units of variances. Each score is a sum of one t
 and a rest that belongs to no column, so that an explanation is the score itself, taken apart.
 
 What a score needs besides the model (draws, masks, remembered rows) is made once for each detector
-from fit and early-stop rows, and saved with it: the same row gets the same score alone, in any
+from rows that trained, and saved with it: the same row gets the same score alone, in any
 batch, and on the next call.
 """
 

@@ -1,6 +1,6 @@
 """Scores that compare a row with rows seen in training.
 
-They carry some of the fit and early-stop rows (never a calibration row: the guarantee would end),
+They carry some of the rows that trained (never a calibration row: the guarantee would end),
 as numbers that the model makes of them. The search for the nearest is one product; what is scored
 is computed anew from the one row that was found, so that a score is exact where the search rounds.
 """
@@ -82,7 +82,8 @@ class Space(StrEnum):
     """Where rows are compared.
 
     Attributes:
-        INPUTS: What the encoder sees: standardised numbers and their rank-normal copies, classes.
+        INPUTS: What the encoder sees: standardised numbers, rank-normal copies where it has them,
+            classes.
         RESIDUAL: What the model leaves unexplained, in standard deviations.
         LATENT: Posterior means.
     """

@@ -32,7 +32,7 @@ class ScoreTerms:
 class MissingFill:
     """What stands in for the terms of missing entries, so that scores stay comparable.
 
-    A missing entry contributes that target's mean term on the fit and early-stop rows, and the
+    A missing entry contributes that target's mean term on rows that trained, and the
     share of the rest (the KL) that its target would have caused, on average.
 
     Attributes:
@@ -52,7 +52,9 @@ class MissingFill:
         """
         counts = observed.sum(axis=0)
         sums = np.where(observed, terms.per_target, 0.0).sum(axis=0)
-        return MissingFill(sums / np.maximum(counts, 1), float(terms.rest.mean() / observed.mean()))
+        # Rows without any entry say nothing of a complete one.
+        rest = float(terms.rest.mean() / (observed.mean() or 1.0))
+        return MissingFill(sums / np.maximum(counts, 1), rest)
 
     def fill(self, terms: ScoreTerms, observed: Bool) -> ScoreTerms:
         """The terms with every missing entry filled; complete rows are unchanged to the bit."""

@@ -318,3 +318,11 @@ def test_a_plain_autoencoder_is_scored_by_its_reconstruction() -> None:
 def test_scores_state_their_kind_and_unit() -> None:
     for score in (SquaredError(), ReconstructionError(), NegativeELBO(), NegativeIWBound()):
         assert score.unit == ("squared error" if score.kind == "squared_error" else "nats")
+
+
+def test_rows_without_any_entry_leave_the_fill_finite() -> None:
+    nothing = np.zeros((2, 3), bool)
+    fill = MissingFill.of(ScoreTerms(np.ones((2, 3)), np.array([0.5, 1.5])), nothing)
+
+    np.testing.assert_array_equal(fill.per_target, np.zeros(3))
+    assert fill.rest == 1.0

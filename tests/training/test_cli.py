@@ -331,6 +331,23 @@ def test_a_model_of_groups_is_measured_and_calibrated_by_groups(
     detector = anomaly.load("models:/m/2")
     assert detector.calibration.n == 10
     assert detector.card.unit_of_calibration == "group"
+    measure = ("evaluate", "new.csv", "--model", "models:/m/2")
+    assert run([*measure]) == 78
+    assert "name the groups with --group-column" in capsys.readouterr().err
+    found = answer_of(capsys, *measure, "--group-column", "site")
+    assert {"test/false_alarm_rate", "test/row_false_alarm_rate"} <= set(found["metrics"])
+
+
+def test_a_row_without_a_group_is_refused_when_calibrating_anew(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_of(capsys, "train", "rows.csv", "--name", "m", "--group-column", "site", *QUICK)
+    places = np.array([f"place {i // 6}" for i in range(60)], object)
+    places[17] = None
+    machines.written(machines.records(60, seed=9), own / "new.csv", site=places)
+    again = ("calibrate", "models:/m/1", "--data", "new.csv", "--alpha", "0.2")
+    assert run([*again, "--group-column", "site"]) == 65
+    assert "has no group" in capsys.readouterr().err
 
 
 def test_what_was_measured_at_another_alpha_leaves_the_card(

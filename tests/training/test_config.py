@@ -190,3 +190,10 @@ def test_the_json_schema_tells_an_editor_of_every_key() -> None:
     assert "steps" in definitions["FitConfig"]["properties"]
     assert "alpha" in definitions["DetectorConfig"]["properties"]
     assert definitions["FitConfig"]["additionalProperties"] is False
+
+
+def test_patience_without_early_stop_rows_is_refused() -> None:
+    with pytest.raises(ConfigInvalid, match=r"split\.early_stop_share=0\.1"):
+        load_config(None, ["detector.fit.patience=3"])
+    config = load_config(None, ["detector.fit.patience=3", "split.early_stop_share=0.1"])
+    assert config.detector.fit.patience == 3

@@ -247,6 +247,19 @@ def test_an_alpha_that_the_new_rows_cannot_support_is_refused(
         recalibrated(detector, 0.01, path)
 
 
+def test_new_rows_are_searched_for_hidden_anomalies_and_old_findings_go(
+    detector: Detector, tmp_path: Path
+) -> None:
+    clean = machines.written(machines.records(400, seed=8), tmp_path / "clean.csv")
+    mixed = machines.written(machines.both(380, 20, seed=8), tmp_path / "mixed.csv")
+
+    found = recalibrated(detector, 0.1, mixed)
+
+    assert any("anomalies may hide" in note for note in found.card.notes)
+    again = recalibrated(found, 0.1, clean)
+    assert not any("anomalies may hide" in note for note in again.card.notes)
+
+
 def test_a_file_is_evaluated_with_and_without_labels(detector: Detector, data: Path) -> None:
     labelled = evaluate_file(detector, data, LABELS, ReadOptions())
     unlabelled = evaluate_file(detector, data, None, ReadOptions())

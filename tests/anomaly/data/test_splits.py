@@ -75,6 +75,19 @@ def test_the_test_takes_no_row_that_the_fit_needs(n: int, test: int) -> None:
     assert split_sizes(n, 0.2).test == min(test, round(0.2 * n))
 
 
+@pytest.mark.parametrize(
+    ("n", "needed", "calibration"),
+    [
+        *[(10_000, 999, 1_000), (5_000, 999, 999), (2_855, 999, 999), (2_854, 999, 500)],
+        *[(300_000, 99_999, 99_999), (1_000, 19, 200), (283, 19, 99), (200, 19, 50)],
+    ],
+)
+def test_a_small_rate_gets_the_rows_that_it_needs_up_to_a_third(
+    n: int, needed: int, calibration: int
+) -> None:
+    assert split_sizes(n, needed=needed).calibration == calibration
+
+
 def test_shares_that_are_given_replace_the_rule() -> None:
     sizes = split_sizes(1000, 0.2, calibration_share=0.5, early_stop_share=0.25)
 
