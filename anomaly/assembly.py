@@ -44,7 +44,7 @@ from anomaly.preprocessing.fit import fit_preprocessor
 from anomaly.preprocessing.preprocessor import PreprocessingConfig, Preprocessor
 from anomaly.scores import DEFAULT_SCORE, ROWS, MissingFill, RememberingScore, Score
 
-MOST_FILL_ROWS = 20_000
+MOST_FILL_ROWS = 5_000
 """Mean terms are taken over at most so many fit rows: more would not move a mean."""
 
 
