@@ -145,10 +145,12 @@ def test_the_farther_outside_the_higher_the_score(
     assert detector.detect(rows_like(len(values), **{name: values})).is_anomaly[-1]
 
 
-def test_a_row_without_any_value_looks_like_a_row_in_the_middle(detector: Detector) -> None:
+def test_a_row_without_any_value_does_not_look_more_normal_than_the_median_row(
+    detector: Detector,
+) -> None:
     nothing = {**dict.fromkeys(COLUMNS, np.array([np.nan])), "site": np.array([None], object)}
     score = detector.anomaly_score(rows_like(1, **nothing))[0]
-    assert detector.calibration.p_values(np.array([score]))[0] <= 0.6
+    assert score >= detector.calibration.median
     # Nor is it an anomaly by that alone: it says nothing at all.
     assert score <= 2 * detector.calibration.scores[-1] - detector.calibration.median
 
