@@ -12,13 +12,12 @@ import numpy as np
 
 from anomaly.arrays import Bool, Features, Parameters
 from anomaly.errors import TrainingDiverged
-from anomaly.fitting.batches import batches, on_device
 from anomaly.fitting.config import FitConfig, default_steps, schedule
-from anomaly.fitting.corruption import Corrupter, Corruption
+from anomaly.fitting.corruption import Corruption
+from anomaly.fitting.source import RowSource, Source
 from anomaly.fitting.weights import Weights
-from anomaly.models.objective import Batch, Loss, loss_of
+from anomaly.models.objective import Loss, loss_of
 from anomaly.models.vae import VAE
-from anomaly.trimming import kept_rows, moments, taken
 
 if TYPE_CHECKING:
     from anomaly.models.torch_ops import TorchOps
@@ -28,9 +27,6 @@ SMALL_STEP_FLOPS = 2e9
 
 ACTIVE_UNIT_VARIANCE = 0.01
 """A latent whose mean varies more than this between rows is active (Burda et al. 2016, sec. 5)."""
-
-MOST_WATCHED = 2_000
-"""Without early-stop rows, looks are at so many fit rows: more would not move a mean."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +103,17 @@ def fit(
 
     from anomaly.models.torch_ops import TorchOps
 
-    where = torch.device(device)
-    ops = TorchOps(where, for_scoring=False)
-    generator = torch.Generator(where).manual_seed(seed)
+    ops = TorchOps(torch.device(device), for_scoring=False)
+    generator = torch.Generator(ops.device).manual_seed(seed)
     initial = vae.initial(np.random.default_rng(seed), fit_rows.inputs, fit_rows.context)
+    steps = config.steps or default_steps(len(fit_rows), config.batch_rows)
     with _threads(_step_flops(initial, min(config.batch_rows, len(fit_rows)))):
-        return _fit(
-            vae, config, fit_rows, early_stop_rows, corruption, initial, ops, generator, on_look
+        source = RowSource(
+            ops, vae, config, fit_rows, early_stop_rows, corruption, steps, generator
         )
+        best, history = minimise(ops, vae, config, source, initial, steps, generator, on_look)
+        fit_kept, early_stop_kept = source.kept({k: ops.array(v) for k, v in best.items()})
+    return Fitted(best, history, fit_kept, early_stop_kept)
 
 
 def _step_flops(parameters: Parameters, rows: int) -> float:
@@ -140,38 +139,26 @@ def _threads(step_flops: float) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fit(
+def minimise(
+    ops: TorchOps,
     vae: VAE,
     config: FitConfig,
-    fit_rows: Features,
-    early_stop_rows: Features,
-    corruption: Corruption,
+    source: Source,
     initial: Parameters,
-    ops: TorchOps,
+    steps: int,
     generator: Any,
     on_look: Callable[[Progress], None] | None,
-) -> Fitted:
+) -> tuple[Parameters, tuple[Progress, ...]]:
+    """The loop: the parameters of the best look, and all looks."""
     import torch
 
     where = ops.device
     weights = Weights(initial, where)
     parameters = weights.parameters
-    seen = on_device(fit_rows, where)
-    drawn = batches(seen, torch.arange(len(fit_rows), device=where), config.batch_rows, generator)
-    held_out = on_device(early_stop_rows, where)
-    watched = held_out
-    if not len(early_stop_rows):
-        order = torch.randperm(len(fit_rows), generator=generator, device=where)
-        watched = taken(seen, order[:MOST_WATCHED])
-    corrupt = Corrupter(corruption, config, generator, where)
     objective = config.objective
-    steps = config.steps or default_steps(len(fit_rows), config.batch_rows)
     noise_shape = (*objective.draws(config.batch_rows), vae.sizes.latent)
-    fixed_noise = torch.randn(
-        (*objective.look_draws(len(watched.targets)), vae.sizes.latent),
-        generator=generator,
-        device=where,
-    )
+    look_shape = (*objective.look_draws(source.watched_rows), vae.sizes.latent)
+    look_noise = torch.randn(look_shape, generator=generator, device=where)
     optimiser = torch.optim.AdamW(
         [weights.flat], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -179,25 +166,14 @@ def _fit(
     best = initial
     sums = torch.zeros(4, device=where)
     since_look = 0
-    ranked_before = moments(steps, config.trim)
     for step in range(steps):
-        if step in ranked_before:
-            kept = kept_rows(ops, vae, parameters, seen, config.trim)
-            drawn = batches(seen, kept, config.batch_rows, generator)
         share = schedule(step, steps, config.lr_warmup_steps)
         optimiser.param_groups[0]["lr"] = config.learning_rate * share
-        batch = next(drawn)
+        batch = source.batch(step, parameters)
         rows = len(batch.targets)
         noise = torch.randn(noise_shape, generator=generator, device=where)[:, :rows]
-        loss = loss_of(
-            ops,
-            vae,
-            parameters,
-            dataclasses.replace(batch, inputs=corrupt(batch)),
-            noise,
-            objective,
-            step,
-        )
+        seen = source.corrupted(batch)
+        loss = loss_of(ops, vae, parameters, seen, noise, objective, step)
         weights.gradient.zero_()
         loss.total.backward()
         norm = weights.gradient.norm()
@@ -207,15 +183,11 @@ def _fit(
         since_look += 1
         if since_look < config.check_every and step + 1 < steps:
             continue
-        told, told_noise = watched, fixed_noise
-        if config.trim:
-            kept = kept_rows(ops, vae, parameters, watched, config.trim)
-            told = taken(watched, kept)
-            told_noise = fixed_noise if fixed_noise.shape[1] == 1 else fixed_noise[:, kept]
+        watched, its_noise = source.watched(look_noise, parameters)
         with torch.inference_mode():
-            clean = loss_of(ops, vae, parameters, told, told_noise, objective)
+            clean = loss_of(ops, vae, parameters, watched, its_noise, objective)
         means = (sums / since_look).tolist()
-        look = _look(step + 1, steps, clean, means, history, len(early_stop_rows) > 0)
+        look = _look(step + 1, steps, clean, means, history, source.held_out)
         history.append(look)
         if look.best and (look.held_out or step + 1 == steps):
             best = weights.numpy()
@@ -225,19 +197,7 @@ def _fit(
         since_look = 0
         if not any(earlier.best for earlier in history[-config.patience :]):
             break
-    final = {name: ops.array(value) for name, value in best.items()}
-    fit_kept, early_stop_kept = (
-        _kept(ops, vae, final, rows, config.trim) for rows in (seen, held_out)
-    )
-    return Fitted(best, tuple(history), fit_kept, early_stop_kept)
-
-
-def _kept(ops: TorchOps, vae: VAE, parameters: Parameters, rows: Batch, trim: float) -> Bool:
-    if not trim or not len(rows.targets):
-        return np.ones(len(rows.targets), dtype=bool)
-    kept = np.zeros(len(rows.targets), dtype=bool)
-    kept[kept_rows(ops, vae, parameters, rows, trim).cpu().numpy()] = True
-    return kept
+    return best, tuple(history)
 
 
 def _look(

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from anomaly.arrays import Tensor, Values
 
@@ -20,6 +21,9 @@ TILE_ROWS = 16
 BLOCK_MULTIPLE = 32
 """Blocks of rows are multiples of this: torch's element-wise loops take two vectors at a time, of
 16 float32 with AVX-512, and compute what is left over by other instructions."""
+
+NORM_FLOOR = 1e-5
+"""Added to variances before they divide, as torch's layers do."""
 
 
 class Ops(Protocol):
@@ -36,6 +40,18 @@ class Ops(Protocol):
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """x (N, I), weight (O, I), bias (O,) -> (N, O); N a multiple of 16 when scoring."""
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        """x (N, I, H, W), weight (O, I, K, K) with K odd, bias (O,) -> (N, O, H / stride,
+        W / stride): cross-correlation with zeros around the image, H and W multiples of stride."""
+
+    def group_norm(self, x: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
+        """x (N, C, H, W), weight and bias (C,): each group of channels of each row to mean 0 and
+        variance 1, then scaled and shifted by channel (Wu & He 2018)."""
+
+    def pixel_shuffle(self, x: Tensor) -> Tensor:
+        """(N, 4 C, H, W) -> (N, C, 2 H, 2 W): each four channels become a square of pixels (Shi et
+        al. 2016)."""
 
     def silu(self, x: Tensor) -> Tensor:
         """x * sigmoid(x); may overwrite x."""
@@ -55,8 +71,7 @@ class Ops(Protocol):
 
     def where(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor: ...
 
-    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
-        """Along the last axis."""
+    def concatenate(self, parts: Sequence[Tensor], axis: int = -1) -> Tensor: ...
 
     def broadcast(self, x: Tensor, shape: tuple[int, ...]) -> Tensor: ...
 
@@ -93,6 +108,28 @@ class NumpyOps:
         out += bias
         return out
 
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        n, _, height, width = x.shape
+        size = weight.shape[-1]
+        around = size // 2
+        padded = np.pad(x, ((0, 0), (0, 0), (around, around), (around, around)))
+        windows = sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
+        pixels = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, weight[0].size, -1)
+        # One product for each row: its bits do not depend on its neighbours.
+        out = np.matmul(weight.reshape(len(weight), -1), pixels) + bias[:, None]
+        return out.reshape(n, len(weight), height // stride, width // stride)
+
+    def group_norm(self, x: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
+        grouped = x.reshape(len(x), groups, -1)
+        centred = grouped - grouped.mean(-1, keepdims=True)
+        scale = np.sqrt((centred**2).mean(-1, keepdims=True) + NORM_FLOOR)
+        return (centred / scale).reshape(x.shape) * weight[:, None, None] + bias[:, None, None]
+
+    def pixel_shuffle(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        squares = x.reshape(n, channels // 4, 2, 2, height, width).transpose(0, 1, 4, 2, 5, 3)
+        return np.ascontiguousarray(squares).reshape(n, channels // 4, 2 * height, 2 * width)
+
     def silu(self, x: Tensor) -> Tensor:
         # x / (1 + exp(-x)) in three passes over one buffer; exp overflows to inf where the
         # result is -0, which is right.
@@ -125,8 +162,8 @@ class NumpyOps:
     def where(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return np.where(condition, x, y)
 
-    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
-        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+    def concatenate(self, parts: Sequence[Tensor], axis: int = -1) -> Tensor:
+        return np.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
 
     def broadcast(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         return np.broadcast_to(x, shape)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
 from anomaly.arrays import Tensor, Values
-from anomaly.models.ops import TILE_ROWS
+from anomaly.models.ops import NORM_FLOOR, TILE_ROWS
 
 
 class TorchOps:
@@ -43,6 +43,15 @@ class TorchOps:
         padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), F.pad(bias, (0, missing)))
         return padded[:, : len(weight)]
 
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        return F.conv2d(x, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
+
+    def group_norm(self, x: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.group_norm(x, groups, weight, bias, NORM_FLOOR)
+
+    def pixel_shuffle(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x, 2)
+
     def silu(self, x: Tensor) -> Tensor:
         return F.silu(x)
 
@@ -67,8 +76,8 @@ class TorchOps:
     def where(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return torch.where(condition, x, y)
 
-    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(parts), dim=-1) if len(parts) > 1 else parts[0]
+    def concatenate(self, parts: Sequence[Tensor], axis: int = -1) -> Tensor:
+        return torch.cat(list(parts), dim=axis) if len(parts) > 1 else parts[0]
 
     def broadcast(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         return x.expand(shape)

@@ -1,0 +1,151 @@
+"""Convolutional networks: rows that are squares of pixels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from anomaly.arrays import Float32, Parameters, Tensor
+from anomaly.data.schema import STRICT
+from anomaly.models.networks import Sizes
+from anomaly.models.ops import Ops
+
+Channels = Annotated[int, Field(ge=1, le=4096)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+MOST_GROUPS = 8
+"""Groups of channels that are normalised together, at most."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ConvNetworks:
+    """Convolutional encoder and mirrored decoder: a spatial VAE, whose latents are a small image.
+
+    Each stage of the encoder halves the sides by a 3 x 3 convolution with stride 2, normalises
+    groups of channels and applies SiLU; a 1 x 1 convolution then gives the posterior of
+    `latent_channels` numbers for each place. The decoder mirrors it and doubles by pixel shuffle.
+    A row is an image in the order (channel, y, x); context values become constant channels.
+
+    Attributes:
+        height, width: Of a row in pixels; multiples of 2 ** len(widths).
+        widths: Channels after each stage, outermost first.
+        latent_channels: Latents of each place of the innermost image.
+    """
+
+    height: Side
+    width: Side
+    kind: Literal["conv"] = "conv"
+    widths: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=6)] = (24, 32, 48)
+    latent_channels: Channels = 8
+
+    def __post_init__(self) -> None:
+        if self.height % self.reduction or self.width % self.reduction:
+            raise ValueError(
+                f"{len(self.widths)} stages halve the sides as often, so these must be multiples "
+                f"of {self.reduction}, not {self.height} x {self.width}"
+            )
+
+    @property
+    def reduction(self) -> int:
+        """Pixels to a side of a place of the latent image."""
+        return int(2 ** len(self.widths))
+
+    @property
+    def latent(self) -> int:
+        """L."""
+        return self.latent_channels * self._places
+
+    @property
+    def _places(self) -> int:
+        return (self.height // self.reduction) * (self.width // self.reduction)
+
+    def shapes(self, sizes: Sizes, encoder_outputs: int) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name."""
+        pixels = self.height * self.width
+        shapes: dict[str, tuple[int, ...]] = {}
+        channels = sizes.inputs // pixels + sizes.context
+        for stage, width in enumerate(self.widths):
+            shapes |= _layer_shapes(f"encoder.{stage}", channels, width, 3)
+            shapes |= _norm_shapes(f"encoder.{stage}", width)
+            channels = width
+        outputs = encoder_outputs // self._places
+        shapes |= _layer_shapes(f"encoder.{len(self.widths)}", channels, outputs, 1)
+        channels = sizes.latent // self._places + sizes.context
+        for stage, width in enumerate(reversed(self.widths)):
+            shapes |= _layer_shapes(f"decoder.{stage}", channels, 4 * width, 3)
+            shapes |= _norm_shapes(f"decoder.{stage}", width)
+            channels = width
+        shapes |= _layer_shapes(f"decoder.{len(self.widths)}", channels, sizes.outputs // pixels, 3)
+        return shapes
+
+    def initial(self, sizes: Sizes, encoder_outputs: int, rng: np.random.Generator) -> Parameters:
+        """Fresh float32 parameters: uniform weights within sqrt(3 / fan-in), neutral norms."""
+        return {
+            name: _initial(name, shape, rng)
+            for name, shape in self.shapes(sizes, encoder_outputs).items()
+        }
+
+    def encode(self, ops: Ops, parameters: Parameters, inputs: Tensor, context: Tensor) -> Tensor:
+        """inputs (N, P), context (N, K) -> (N, encoder outputs)."""
+        x = inputs.reshape(len(inputs), -1, self.height, self.width)
+        x = _with_context(ops, x, context)
+        for stage in range(len(self.widths)):
+            x = _convolved(ops, parameters, f"encoder.{stage}", x, stride=2)
+            x = _activated(ops, parameters, f"encoder.{stage}", x)
+        x = _convolved(ops, parameters, f"encoder.{len(self.widths)}", x)
+        return x.reshape(len(inputs), -1)
+
+    def decode(self, ops: Ops, parameters: Parameters, z: Tensor, context: Tensor) -> Tensor:
+        """z (S, N, L), context (N, K) -> (S, N, R)."""
+        draws, rows = z.shape[0], z.shape[1]
+        places = (self.height // self.reduction, self.width // self.reduction)
+        x = z.reshape(draws * rows, -1, *places)
+        if context.shape[-1]:
+            told = ops.broadcast(context, (draws, *context.shape))
+            x = _with_context(ops, x, told.reshape(draws * rows, -1))
+        for stage in range(len(self.widths)):
+            x = ops.pixel_shuffle(_convolved(ops, parameters, f"decoder.{stage}", x))
+            x = _activated(ops, parameters, f"decoder.{stage}", x)
+        x = _convolved(ops, parameters, f"decoder.{len(self.widths)}", x)
+        return x.reshape(draws, rows, -1)
+
+
+def _with_context(ops: Ops, x: Tensor, context: Tensor) -> Tensor:
+    if not context.shape[-1]:
+        return x
+    planes = ops.broadcast(context[:, :, None, None], (*context.shape, *x.shape[-2:]))
+    return ops.concatenate([x, planes], axis=1)
+
+
+def _convolved(ops: Ops, parameters: Parameters, name: str, x: Tensor, stride: int = 1) -> Tensor:
+    return ops.convolve(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"], stride)
+
+
+def _activated(ops: Ops, parameters: Parameters, name: str, x: Tensor) -> Tensor:
+    scale, shift = parameters[f"{name}.norm_scale"], parameters[f"{name}.norm_shift"]
+    return ops.silu(ops.group_norm(x, _groups(len(scale)), scale, shift))
+
+
+def _groups(channels: int) -> int:
+    """The most groups, up to `MOST_GROUPS`, that divide the channels."""
+    return max(groups for groups in range(1, MOST_GROUPS + 1) if channels % groups == 0)
+
+
+def _layer_shapes(name: str, fan_in: int, fan_out: int, kernel: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (fan_out, fan_in, kernel, kernel), f"{name}.bias": (fan_out,)}
+
+
+def _norm_shapes(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.norm_scale": (channels,), f"{name}.norm_shift": (channels,)}
+
+
+def _initial(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
+    if name.endswith("norm_scale"):
+        return np.ones(shape, np.float32)
+    if len(shape) == 1:
+        return np.zeros(shape, np.float32)
+    bound = np.sqrt(3 / np.prod(shape[1:]))
+    return rng.uniform(-bound, bound, shape).astype(np.float32)
