@@ -62,6 +62,10 @@ class SchemaMismatch(BadData):
     """Columns or values that contradict the schema."""
 
 
+class ImageRejected(BadData):
+    """An image file that is too large, cut off, damaged, or neither PNG nor JPEG."""
+
+
 class NotEnoughRows(AnomalyError, ValueError):
     """Fewer rows than the smallest split that still means something."""
 
