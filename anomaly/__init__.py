@@ -10,18 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anomaly.artifact import load
+    from anomaly.artifact import load, load_images
     from anomaly.data.schema import Schema
     from anomaly.detector import Detector
     from anomaly.estimator import VAEDetector
+    from anomaly.image_detector import ImageDetector
 
-__all__ = ["Detector", "Schema", "VAEDetector", "load"]
+__all__ = ["Detector", "ImageDetector", "Schema", "VAEDetector", "load", "load_images"]
 
 _HOMES = {
     "Detector": "anomaly.detector",
+    "ImageDetector": "anomaly.image_detector",
     "Schema": "anomaly.data.schema",
     "VAEDetector": "anomaly.estimator",
     "load": "anomaly.artifact",
+    "load_images": "anomaly.artifact",
 }
 
 

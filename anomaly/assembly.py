@@ -233,7 +233,7 @@ def _fit_model(
         _taken(early_stop_rows, kept_by_most([of.early_stop_kept for of in fitted])),
     )
     if isinstance(config.score, RememberingScore):
-        finished = _remembering(model, config.score, seen, rng, device, config.block_rows)
+        finished = remembering(model, config.score, seen, rng, device, config.block_rows)
     else:
         finished = _filled(model, seen, device, config.block_rows)
     return fitted[0], finished, seen
@@ -253,7 +253,7 @@ def member_seeds(seed: int, members: int) -> list[int]:
     return [seed, *others.tolist()]
 
 
-def _remembering(
+def remembering(
     model: ScoringModel,
     score: RememberingScore,
     seen: Features,

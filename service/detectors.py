@@ -13,6 +13,7 @@ from anomaly.artifact.golden import golden_rows
 from anomaly.backends.backend import Device
 from anomaly.data.schema import Kind
 from anomaly.detector import Detector
+from anomaly.image_detector import of_tables
 
 UNREGISTERED = "unregistered"
 """The version of a detector that came from a directory."""
@@ -87,7 +88,7 @@ def _served(
     run_id: str = "",
     alias: str | None = None,
 ) -> Served:
-    detector = load_directory(directory, device)
+    detector = of_tables(load_directory(directory, device))
     return Served(
         detector,
         name,

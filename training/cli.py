@@ -305,10 +305,9 @@ def promote(
     as_json: options.Json = False,
 ) -> None:
     """Point the alias `champion` at a version, after its artifact was loaded and verified."""
-    import anomaly
-    from anomaly.artifact import mlflow_flavor
+    from anomaly.artifact import load_any, mlflow_flavor
 
-    anomaly.load(f"models:/{name}/{version}")
+    load_any(f"models:/{name}/{version}")
     before = mlflow_flavor.promote(name, version, alias)
     text = f"models:/{name}@{alias} is version {version} now (was {before or 'nothing'})"
     answer = {"name": name, "alias": alias, "version": version, "before": before}

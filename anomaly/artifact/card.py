@@ -7,12 +7,14 @@ from typing import Any
 
 from anomaly.calibration import Rule, round_up
 from anomaly.detector import Detector
+from anomaly.image_detector import AnyDetector
 from anomaly.scores import ROWS, RememberingScore
 
 
-def card_text(detector: Detector) -> str:
+def card_text(detector: AnyDetector) -> str:
     """Markdown; also the description of the registered version."""
     card, calibration = detector.card, detector.calibration
+    kind = "row" if isinstance(detector, Detector) else "image"
     unit = f"calibration {card.unit_of_calibration}s"
     guarantee = (
         f"A new normal {card.unit_of_calibration} is flagged with probability at most "
@@ -23,7 +25,8 @@ def card_text(detector: Detector) -> str:
     lines = [
         "# Anomaly detector",
         "",
-        "**Intended use.** Flag rows that do not look like the normal rows it was fitted on.",
+        f"**Intended use.** Flag {kind}s that do not look like the normal {kind}s that it was "
+        "fitted on.",
         "",
         f"**False-alarm rate.** {guarantee}. Assumption: {card.exchangeability}. "
         f"{calibration.n} {unit}; the smallest rate they support is "
@@ -32,26 +35,23 @@ def card_text(detector: Detector) -> str:
         f"**Threshold.** {calibration.threshold:.6g} "
         f"({detector.model.score.kind}, {detector.model.score.unit}, higher is more anomalous).",
         "",
-        f"**Columns.** {len(detector.schema.features)} features"
-        + (f", {len(detector.schema.context)} context" if detector.schema.context else "")
-        + ": "
-        + _listing([column.name for column in detector.schema.required])
-        + ".",
+        _input(detector),
         "",
-        "**Rows.** " + ", ".join(f"{name} {n:,}" for name, n in card.rows.items() if n) + ".",
+        f"**{kind.capitalize()}s.** "
+        + ", ".join(f"{name} {n:,}" for name, n in card.rows.items() if n)
+        + ".",
         "",
         "**Data.** " + (", ".join(f"{k} {v}" for k, v in card.data.items()) or "not recorded"),
     ]
     if card.metrics:
-        lines += ["", "| measured on test rows | |", "|---|---|"]
+        lines += ["", f"| measured on test {kind}s | |", "|---|---|"]
         lines += [f"| {name} | {value:.6g} |" for name, value in card.metrics.items()]
     if card.notes:
         lines += ["", "**Notes.**", "", *(f"- {note}" for note in card.notes)]
     lines += [
         "",
-        "**Limits.** Rows from another population than the one above void the rate. The model "
-        + stored(detector)
-        + " its calibration scores and column quantiles.",
+        f"**Limits.** {kind.capitalize()}s from another population than the one above void the "
+        f"rate. {stored(detector)}",
         "",
         f"Made {card.created} with "
         + ", ".join(f"{name} {number}" for name, number in card.versions.items())
@@ -61,14 +61,36 @@ def card_text(detector: Detector) -> str:
     return "\n".join(lines)
 
 
-def stored(detector: Detector) -> str:
-    """What the model holds of the rows it was trained on, in words."""
+def stored(detector: AnyDetector) -> str:
+    """What the model holds of the data it was trained on, in words."""
+    kind = "row" if isinstance(detector, Detector) else "image"
+    besides = "calibration scores and column quantiles" if kind == "row" else "calibration scores"
     if not isinstance(detector.model.score, RememberingScore):
-        return "stores no training row, but holds"
+        return f"The model stores no training {kind}, but holds its {besides}."
     remembered = len(detector.model.first[ROWS])
     return (
-        f"**stores {remembered:,} training rows**, as coordinates from which they can be computed: "
-        "guard it as you guard them. Besides it holds"
+        f"The model **stores {remembered:,} training {kind}s**, as coordinates from which they can "
+        f"be computed: guard it as you guard them. Besides it holds its {besides}."
+    )
+
+
+def _input(detector: AnyDetector) -> str:
+    """What the detector looks at, in words."""
+    if isinstance(detector, Detector):
+        schema = detector.schema
+        context = f", {len(schema.context)} context" if schema.context else ""
+        names = _listing([column.name for column in schema.required])
+        return f"**Columns.** {len(schema.features)} features{context}: {names}."
+    preprocessor = detector.preprocessor
+    layout, colour = preprocessor.layout, "grey" if preprocessor.channels == 1 else "colour"
+    if layout.whole:
+        return (
+            f"**Input.** Images, seen in {colour}, whole, at {layout.tile} x {layout.tile} pixels."
+        )
+    return (
+        f"**Input.** Images, seen in {colour}, at {preprocessor.scale:.3g} of their size, in tiles "
+        f"of {layout.tile} x {layout.tile} pixels on {layout.levels} levels, each of half the size "
+        "of the one before."
     )
 
 
@@ -77,7 +99,7 @@ def _listing(names: list[str], most: int = 20) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def threshold_rows(detector: Detector) -> list[tuple[str, str, str]]:
+def threshold_rows(detector: AnyDetector) -> list[tuple[str, str, str]]:
     """(alpha, threshold, mark) for the usual rates that the calibration rows support."""
     calibration = detector.calibration
     usual = {0.1, 0.05, 0.01, 0.005, 0.001, 0.0001, calibration.alpha}
@@ -92,7 +114,7 @@ def threshold_rows(detector: Detector) -> list[tuple[str, str, str]]:
     ]
 
 
-def describe(detector: Detector) -> dict[str, Any]:
+def describe(detector: AnyDetector) -> dict[str, Any]:
     """Model, threshold and columns as JSON has them; what `inspect` and the service tell."""
     calibration, model = detector.calibration, detector.model
     return {
@@ -107,6 +129,10 @@ def describe(detector: Detector) -> dict[str, Any]:
         "device": detector.backend.device,
         "block_rows": detector.backend.block_rows,
         "latent": model.vae.sizes.latent,
-        "schema": detector.schema.to_plain(),
+        **(
+            {"schema": detector.schema.to_plain()}
+            if isinstance(detector, Detector)
+            else {"images": asdict(detector.preprocessor), "aggregate": str(detector.aggregate)}
+        ),
         "card": asdict(detector.card),
     }

@@ -15,23 +15,26 @@ from pydantic import ValidationError
 
 from anomaly.arrays import Parameters
 from anomaly.artifact.card import card_text
-from anomaly.artifact.golden import check_golden, golden_rows
+from anomaly.artifact.golden import check_golden_rows
+from anomaly.artifact.images import build_images, check_golden_images, describe_images
 from anomaly.artifact.manifest import (
     FORMAT_VERSION,
     UNSEALED,
     CalibrationEntry,
     FileEntry,
+    ImageEntry,
     Manifest,
+    TableEntry,
 )
-from anomaly.artifact.tensors import Tensors, build_preprocessor, describe_preprocessor
+from anomaly.artifact.tables import build_table, describe_table
+from anomaly.artifact.tensors import Tensors
 from anomaly.backends.backend import BackendName, Device, ScoringModel, open_backend
 from anomaly.calibration import Calibration, supported
 from anomaly.compatibility import check_prior, check_score
 from anomaly.data.schema import first_reason
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, CannotWrite, ModelNotFound
-from anomaly.explain import Baseline
-from anomaly.preprocessing.preprocessor import Preprocessor
+from anomaly.image_detector import AnyDetector, ImageDetector
 from anomaly.scores import ROWS, MissingFill, RememberingScore
 
 MANIFEST = "manifest.json"
@@ -45,7 +48,7 @@ LARGEST_MANIFEST_BYTES = 64 * 2**20
 MEMBER = "member."
 
 
-def save(detector: Detector, directory: Path) -> None:
+def save(detector: AnyDetector, directory: Path) -> None:
     """Write the artifact. The directory appears complete or not at all.
 
     Raises:
@@ -53,17 +56,19 @@ def save(detector: Detector, directory: Path) -> None:
     """
     from safetensors.numpy import save as to_bytes
 
-    preprocessor, tensors = describe_preprocessor(detector.preprocessor)
+    of: TableEntry | ImageEntry
+    match detector:
+        case Detector():
+            of, tensors = describe_table(detector)
+        case ImageDetector():
+            of, tensors = describe_images(detector)
     model, calibration = detector.model, detector.calibration
     tensors |= {
         f"{MEMBER}{number}.{name}": array
         for number, member in enumerate(model.members)
         for name, array in member.items()
     }
-    tensors |= {
-        "fill.per_target": model.fill.per_target,
-        "baseline.per_column": detector.baseline.per_column,
-    }
+    tensors["fill.per_target"] = model.fill.per_target
     contents = {
         WEIGHTS: to_bytes({name: np.ascontiguousarray(array) for name, array in tensors.items()}),
         CALIBRATION: to_bytes({"scores": calibration.scores}),
@@ -72,17 +77,13 @@ def save(detector: Detector, directory: Path) -> None:
     manifest = Manifest(
         sha256=UNSEALED,
         format_version=FORMAT_VERSION,
-        schema=detector.schema,
-        preprocessor=preprocessor,
+        of=of,
         vae=model.vae,
         score=model.score,
         members=len(model.members),
         block_rows=detector.backend.block_rows,
         fill_rest=model.fill.rest,
         calibration=CalibrationEntry(calibration.alpha, calibration.rule, calibration.tolerance),
-        baseline_columns=detector.baseline.columns,
-        baseline_rest=detector.baseline.rest,
-        golden=golden_rows(detector),
         card=detector.card,
         files={name: FileEntry(_sha256(data), len(data)) for name, data in contents.items()},
     )
@@ -113,7 +114,7 @@ def _write(directory: Path, contents: dict[str, bytes]) -> None:
 
 def load_directory(
     directory: Path, device: Device = Device.AUTO, backend: BackendName | None = None
-) -> Detector:
+) -> AnyDetector:
     """Read, verify and re-score the golden rows.
 
     Raises:
@@ -136,7 +137,6 @@ def load_directory(
         scores = from_bytes(contents[CALIBRATION])["scores"]
         _check_tensors({**tensors, "scores": scores})
         detector = _build(manifest, tensors, scores, device, backend)
-        check_golden(detector, manifest.golden)
     except ArtifactRejected:
         raise
     except (SafetensorError, LookupError, ValueError, TypeError, AssertionError) as error:
@@ -203,10 +203,9 @@ def _build(
     scores: Any,
     device: Device,
     backend: BackendName | None,
-) -> Detector:
+) -> AnyDetector:
     members = tuple(_member(tensors, number) for number in range(manifest.members))
-    preprocessor = build_preprocessor(manifest.schema, manifest.preprocessor, tensors)
-    _check_fit(manifest, preprocessor, members, tensors)
+    _check_fit(manifest, members, tensors)
     model = ScoringModel(
         vae=manifest.vae,
         members=members,
@@ -214,47 +213,35 @@ def _build(
         fill=MissingFill(tensors["fill.per_target"], manifest.fill_rest),
     )
     entry = manifest.calibration
-    return Detector(
-        preprocessor=preprocessor,
-        calibration=Calibration(
-            scores, supported(entry.alpha, len(scores)), entry.rule, entry.tolerance
-        ),
-        baseline=Baseline(
-            manifest.baseline_columns, tensors["baseline.per_column"], manifest.baseline_rest
-        ),
-        card=manifest.card,
-        backend=open_backend(model, backend, device, manifest.block_rows),
-    )
+    alpha = supported(entry.alpha, len(scores))
+    calibration = Calibration(scores, alpha, entry.rule, entry.tolerance)
+    runs = open_backend(model, backend, device, manifest.block_rows)
+    match manifest.of:
+        case TableEntry():
+            table = build_table(manifest.of, tensors, calibration, manifest.card, runs)
+            check_golden_rows(table, manifest.of.golden)
+            return table
+        case ImageEntry():
+            images = build_images(manifest.of, tensors, calibration, manifest.card, runs)
+            check_golden_images(images, manifest.of)
+            return images
 
 
-def _check_fit(
-    manifest: Manifest,
-    preprocessor: Preprocessor,
-    members: tuple[Parameters, ...],
-    tensors: Tensors,
-) -> None:
+def _check_fit(manifest: Manifest, members: tuple[Parameters, ...], tensors: Tensors) -> None:
     """Compare what the manifest declares with what is there, before anything is allocated."""
-    vae, counts = manifest.vae, preprocessor.features.counts
+    vae = manifest.vae
     check_prior(vae.prior, vae.posterior)
     check_score(manifest.score, vae.posterior)
-    declared = (vae.likelihood.gaussian, vae.likelihood.bernoulli, vae.likelihood.classes)
-    if (
-        declared != (counts.gaussian, counts.bernoulli, counts.classes)
-        or vae.likelihood.outputs != vae.sizes.outputs
-    ):
-        raise ArtifactRejected("the model explains other columns than the schema has")
+    if vae.likelihood.outputs != vae.sizes.outputs:
+        raise ArtifactRejected("the decoder gives other numbers than the likelihood needs")
     if any(
         {name: array.shape for name, array in member.items()} != _shapes(manifest, member)
         or any(array.dtype != np.float32 for array in member.values())
         for member in members
     ):
         raise ArtifactRejected("the weights have other names, shapes or types than the model")
-    expected = {
-        "fill.per_target": (vae.likelihood.targets,),
-        "baseline.per_column": (len(manifest.baseline_columns),),
-    }
-    if any(tensors[name].shape != shape for name, shape in expected.items()):
-        raise ArtifactRejected("the fill or baseline has another shape than the model needs")
+    if tensors["fill.per_target"].shape != (vae.likelihood.targets,):
+        raise ArtifactRejected("the fill has another shape than the model needs")
 
 
 def _member(tensors: Tensors, number: int) -> Parameters:

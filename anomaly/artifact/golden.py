@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anomaly.arrays import Values
+from anomaly.arrays import Float64, Values
 from anomaly.artifact.manifest import GoldenRows, Plain
 from anomaly.data.records import Records
 from anomaly.data.schema import Column, Kind, Schema
@@ -49,17 +49,21 @@ def golden_records(schema: Schema, columns: dict[str, list[Plain]]) -> Records:
     return Records(arrays, len(next(iter(arrays.values()))))
 
 
-def check_golden(detector: Detector, golden: GoldenRows) -> None:
-    """Score the golden rows again.
+def check_golden_rows(detector: Detector, golden: GoldenRows) -> None:
+    """Score the golden rows again; see `check_scores`."""
+    scores = detector.anomaly_score(golden_records(detector.schema, golden.columns))
+    check_scores(scores, np.array(golden.scores), detector.calibration.tolerance)
+
+
+def check_scores(scores: Float64, expected: Float64, tolerance: float) -> None:
+    """Compare scores (N,) with what they were when the model was saved.
 
     Raises:
         ArtifactRejected: a score differs by more than the calibration's tolerance.
     """
-    scores = detector.anomaly_score(golden_records(detector.schema, golden.columns))
-    expected = np.array(golden.scores)
     # Devices differ in the last bits of float32, so a score far beyond the threshold may move by
     # more than the tolerance without ever moving a verdict.
-    allowed = np.maximum(detector.calibration.tolerance, 1e-5 * np.abs(expected))
+    allowed = np.maximum(tolerance, 1e-5 * np.abs(expected))
     worst = int(np.argmax(np.abs(scores - expected) - allowed))
     if not np.abs(scores - expected)[worst] <= allowed[worst]:
         raise ArtifactRejected(

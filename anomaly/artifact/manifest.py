@@ -10,12 +10,14 @@ from pydantic.dataclasses import dataclass
 from anomaly.calibration import Rule
 from anomaly.data.schema import STRICT, Cycle, Schema
 from anomaly.detector import Card
+from anomaly.image_detector import Aggregate
 from anomaly.models.ops import BLOCK_MULTIPLE
 from anomaly.models.vae import VAE
+from anomaly.preprocessing.images import ImagePreprocessor
 from anomaly.preprocessing.preprocessor import NumericInputs, NumericTarget
 from anomaly.scores import Score
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 
 UNSEALED = "0" * 64
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -103,6 +105,33 @@ class GoldenRows:
 
 
 @dataclass(frozen=True, config=STRICT)
+class TableEntry:
+    """What only a detector of tables has, without its numbers."""
+
+    schema: Schema
+    preprocessor: PreprocessorEntry
+    baseline_columns: tuple[str, ...]
+    baseline_rest: float
+    golden: GoldenRows
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True, config=STRICT)
+class ImageEntry:
+    """What only a detector of images has, without its numbers.
+
+    Attributes:
+        golden_scores: Of made images (`anomaly.artifact.images`), when the model was saved.
+    """
+
+    preprocessor: ImagePreprocessor
+    aggregate: Aggregate
+    heat_unit: Annotated[float, Field(gt=0)]
+    golden_scores: tuple[float, ...]
+    kind: Literal["image"] = "image"
+
+
+@dataclass(frozen=True, config=STRICT)
 class FileEntry:
     """One other file of the artifact."""
 
@@ -116,21 +145,18 @@ class Manifest:
 
     Attributes:
         sha256: Of the file's own text, with `UNSEALED` in this place; it comes first.
+        of: What the detector looks at.
     """
 
     sha256: Sha256
-    format_version: Literal[1]
-    schema: Schema
-    preprocessor: PreprocessorEntry
+    format_version: Literal[2]
+    of: Annotated[TableEntry | ImageEntry, Field(discriminator="kind")]
     vae: VAE
     score: Annotated[Score, Field(discriminator="kind")]
     members: Annotated[int, Field(ge=1, le=64)]
     block_rows: Annotated[int, Field(ge=BLOCK_MULTIPLE, le=65_536, multiple_of=BLOCK_MULTIPLE)]
     fill_rest: float
     calibration: CalibrationEntry
-    baseline_columns: tuple[str, ...]
-    baseline_rest: float
-    golden: GoldenRows
     card: Card
     files: dict[str, FileEntry]
 

@@ -1,4 +1,4 @@
-"""The MLflow face of the artifact: log, find, fetch, and `mlflow.pyfunc`.
+"""The MLflow face of the artifact: log, find and fetch.
 
 `mlflow.pyfunc` gets a loader module and a data path, which writes no pickle and loads with
 `MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`. Everything of ours that loads from MLflow downloads
@@ -20,20 +20,14 @@ from typing import Any
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, TensorSpec
-from mlflow.types import Schema as MlflowSchema
 from sqlalchemy.exc import SQLAlchemyError
 
 from anomaly.artifact.card import card_text
-from anomaly.artifact.directory import load_directory, save
-from anomaly.artifact.golden import golden_records, golden_rows
+from anomaly.artifact.directory import save
+from anomaly.artifact.pyfunc import LOADER, example_of, signature_of
 from anomaly.artifact.wheel import pack_wheel
-from anomaly.data.frames import records_from_frame
-from anomaly.data.records import Records
-from anomaly.data.schema import Kind, Schema
-from anomaly.detector import Detector
 from anomaly.errors import AnomalyError, ConfigInvalid, DependencyDown, ModelNotFound
+from anomaly.image_detector import AnyDetector
 
 FOLDER = "detector"
 """The artifact's folder within the MLflow model, below `data/`."""
@@ -43,15 +37,11 @@ CHAMPION = "champion"
 DEFAULT_REGISTRY = "sqlite:///mlflow.db"
 """A file in the current folder: tracking and registry without a server."""
 
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "PyYAML", "safetensors")
+REQUIREMENTS = (
+    *("mlflow", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "PyYAML", "safetensors"),
+    "scipy",
+)
 """What scoring needs; pinned to what is installed. torch is not among them."""
-
-TYPES = {
-    Kind.NUMERIC: DataType.double,
-    Kind.BOOLEAN: DataType.boolean,
-    Kind.CATEGORICAL: DataType.string,
-    Kind.DATETIME: DataType.datetime,
-}
 
 
 @dataclass(frozen=True)
@@ -68,67 +58,6 @@ class Fetched:
     version: str
     alias: str | None
     run_id: str
-
-
-class PyfuncDetector:
-    """What `mlflow.pyfunc.load_model` wraps."""
-
-    def __init__(self, detector: Detector) -> None:
-        self.detector = detector
-
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        """A frame of score, p_value, is_anomaly and top_features, one row a row.
-
-        Args:
-            model_input: DataFrame with at least the feature and context columns.
-            params: `alpha` (0 is the one in force) and `explain_top_k`.
-        """
-        import pandas as pd
-
-        given = {"alpha": 0.0, "explain_top_k": 0, **(params or {})}
-        records = records_from_frame(model_input, self.detector.schema)
-        verdicts = self.detector.detect(records, given["alpha"] or None)
-        answer = pd.DataFrame(
-            {
-                "score": verdicts.scores,
-                "p_value": verdicts.p_values,
-                "is_anomaly": verdicts.is_anomaly,
-            },
-            index=model_input.index,
-        )
-        if given["explain_top_k"]:
-            reasons = self.detector.explain(records)
-            answer["top_features"] = [
-                ", ".join(reason.column for reason in reasons.top(row, given["explain_top_k"]))
-                for row in range(len(records))
-            ]
-        return answer
-
-
-def _load_pyfunc(path: str) -> PyfuncDetector:
-    """The hook that MLflow calls."""
-    return PyfuncDetector(load_directory(Path(path)))
-
-
-def signature_of(detector: Detector) -> ModelSignature:
-    """Every column optional: whether a value may be missing is the schema's decision.
-
-    Numbers are doubles, so that a column of whole numbers with a gap still fits.
-    """
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(TYPES[column.kind], column.name, required=False)
-        for column in detector.schema.required
-    ]
-    outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.double, "score"),
-        ColSpec(DataType.double, "p_value"),
-        ColSpec(DataType.boolean, "is_anomaly"),
-    ]
-    params = [
-        ParamSpec("alpha", DataType.double, 0.0),
-        ParamSpec("explain_top_k", DataType.long, 0),
-    ]
-    return ModelSignature(MlflowSchema(inputs), MlflowSchema(outputs), ParamSchema(params))
 
 
 def connect(*, create: bool = False) -> mlflow.MlflowClient:
@@ -164,7 +93,7 @@ def connect(*, create: bool = False) -> mlflow.MlflowClient:
         ) from error
 
 
-def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
+def log_model(detector: AnyDetector, name: str) -> tuple[ModelVersion, bool]:
     """Log the detector to the active run and register it as the next version of `name`.
 
     The first version of a name becomes its champion; later ones by `promote`.
@@ -175,8 +104,7 @@ def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
     Raises:
         DependencyDown: the registry does not answer.
     """
-    golden = golden_records(detector.schema, golden_rows(detector).columns)
-    example = _frame(golden.take(slice(0, 5)), detector.schema)
+    example = example_of(detector)
     with tempfile.TemporaryDirectory(prefix="anomaly-") as folder:
         directory = Path(folder) / FOLDER
         save(detector, directory)
@@ -186,11 +114,11 @@ def log_model(detector: Detector, name: str) -> tuple[ModelVersion, bool]:
 
 
 def _log_and_register(
-    detector: Detector, name: str, directory: Path, wheel: Path, example: Any
+    detector: AnyDetector, name: str, directory: Path, wheel: Path, example: Any
 ) -> tuple[ModelVersion, bool]:
     info = mlflow.pyfunc.log_model(
         name=FOLDER,
-        loader_module=__name__,
+        loader_module=LOADER,
         data_path=str(directory),
         code_paths=[str(wheel)],
         pip_requirements=[
@@ -367,16 +295,3 @@ def _is_registered(client: mlflow.MlflowClient, name: str) -> bool:
             return False
         raise
     return True
-
-
-def _frame(records: Records, schema: Schema) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            column.name: records.columns[column.name].astype(bool)
-            if column.kind is Kind.BOOLEAN
-            else records.columns[column.name]
-            for column in schema.required
-        }
-    )

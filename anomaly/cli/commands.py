@@ -146,15 +146,16 @@ def explain(
 @app.command()
 def inspect(model: options.ModelArgument, as_json: options.Json = False) -> None:
     """Show a model's card, columns and the thresholds it supports."""
-    import anomaly
+    from anomaly.artifact import load_any
     from anomaly.artifact.card import card_text, describe, threshold_rows
+    from anomaly.detector import Detector
 
-    detector = anomaly.load(model)
+    detector = load_any(model)
     thresholds = table(threshold_rows(detector), ("alpha", "threshold", "in force"))
-    columns = table(
-        [(c.name, c.kind, c.role) for c in detector.schema.columns], ("column", "kind", "role")
-    )
-    text = f"{card_text(detector)}\n{thresholds}\n\n{columns}"
+    text = f"{card_text(detector)}\n{thresholds}"
+    if isinstance(detector, Detector):
+        columns = [(c.name, c.kind, c.role) for c in detector.schema.columns]
+        text += f"\n\n{table(columns, ('column', 'kind', 'role'))}"
     result(describe(detector), as_json=as_json, text=text)
 
 

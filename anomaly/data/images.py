@@ -19,10 +19,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -30,32 +29,24 @@ from PIL.PngImagePlugin import PngImageFile
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Float32
 from anomaly.data.image_containers import Essentials, Format, essentials, refuse_damaged
+from anomaly.data.pixels import Pixels
 from anomaly.data.schema import STRICT
-from anomaly.errors import ConfigInvalid, ImageRejected
+from anomaly.errors import ImageRejected
 
 __all__ = [
     "DEFAULT_LIMITS",
     "ImageLimits",
     "ImageRejected",
     "Pixels",
-    "as_unit",
     "decode",
-    "to_channels",
 ]
-
-Pixels: TypeAlias = npt.NDArray[Any]
-"""(H, W, C) uint8 or uint16; C is 1 (grey) or 3 (RGB)."""
 
 # Called by name, not through `Image.open`: it tells of large images through the warning filters of
 # the process, which threads share, and would take a JPEG of several pictures for another format.
 READERS: dict[Format, type[ImageFile]] = {Format.PNG: PngImageFile, Format.JPEG: JpegImageFile}
 
 WHITE = 255
-
-LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
-"""0.299, 0.587 and 0.114 of Rec. 601 in units of 2^-16; they sum to 2^16."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -189,36 +180,3 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
     return pixels[::rows, ::columns]
-
-
-def to_channels(pixels: Pixels, channels: int) -> Pixels:
-    """The image as grey (1) or RGB (3).
-
-    RGB becomes grey by the luma of Rec. 601, rounded; grey is repeated in each channel.
-
-    Args:
-        pixels: (H, W, C).
-
-    Returns:
-        (H, W, channels) of the same type; the array itself if it has as many.
-
-    Raises:
-        ConfigInvalid: `channels` is neither 1 nor 3.
-    """
-    if channels not in (1, 3):
-        raise ConfigInvalid(f"channels must be 1 (grey) or 3 (RGB), got {channels!r}")
-    if pixels.shape[-1] == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=-1)
-    # In whole numbers: the same bits on every machine, and at most 2^32 - 2^15.
-    luma = np.full((*pixels.shape[:2], 1), 2**15, dtype=np.uint32)
-    for channel, weight in enumerate(LUMA):
-        luma[..., 0] += pixels[..., channel] * weight
-    return (luma >> 16).astype(pixels.dtype)
-
-
-def as_unit(pixels: Pixels) -> Float32:
-    """(H, W, C) in [0, 1]: uint8 divided by 255, uint16 by 65,535."""
-    top = np.float32(np.iinfo(pixels.dtype).max)
-    return pixels.astype(np.float32) / top

@@ -24,10 +24,12 @@ MOST_GROUPS = 8
 class ConvNetworks:
     """Convolutional encoder and mirrored decoder: a spatial VAE, whose latents are a small image.
 
-    Each stage of the encoder halves the sides by a 3 x 3 convolution with stride 2, normalises
-    groups of channels and applies SiLU; a 1 x 1 convolution then gives the posterior of
-    `latent_channels` numbers for each place. The decoder mirrors it and doubles by pixel shuffle.
-    A row is an image in the order (channel, y, x); context values become constant channels.
+    Each stage of the encoder halves the sides by a 3 x 3 convolution with stride 2; a 1 x 1
+    convolution then gives the posterior of `latent_channels` numbers for each place. Each stage of
+    the decoder is a 3 x 3 convolution and a 1 x 1 convolution whose channels become pixels, so
+    that nothing is computed at full size but the outputs. Between convolutions groups of channels
+    are normalised and SiLU is applied. A row is an image in the order (channel, y, x); context
+    values become constant channels.
 
     Attributes:
         height, width: Of a row in pixels; multiples of 2 ** len(widths).
@@ -74,11 +76,12 @@ class ConvNetworks:
         outputs = encoder_outputs // self._places
         shapes |= _layer_shapes(f"encoder.{len(self.widths)}", channels, outputs, 1)
         channels = sizes.latent // self._places + sizes.context
-        for stage, width in enumerate(reversed(self.widths)):
-            shapes |= _layer_shapes(f"decoder.{stage}", channels, 4 * width, 3)
+        outward = (*reversed(self.widths[:-1]), sizes.outputs // pixels)
+        for stage, (width, after) in enumerate(zip(reversed(self.widths), outward, strict=True)):
+            shapes |= _layer_shapes(f"decoder.{stage}", channels, width, 3)
             shapes |= _norm_shapes(f"decoder.{stage}", width)
-            channels = width
-        shapes |= _layer_shapes(f"decoder.{len(self.widths)}", channels, sizes.outputs // pixels, 3)
+            shapes |= _layer_shapes(f"decoder.{stage}.up", width, 4 * after, 1)
+            channels = after
         return shapes
 
     def initial(self, sizes: Sizes, encoder_outputs: int, rng: np.random.Generator) -> Parameters:
@@ -107,9 +110,9 @@ class ConvNetworks:
             told = ops.broadcast(context, (draws, *context.shape))
             x = _with_context(ops, x, told.reshape(draws * rows, -1))
         for stage in range(len(self.widths)):
-            x = ops.pixel_shuffle(_convolved(ops, parameters, f"decoder.{stage}", x))
+            x = _convolved(ops, parameters, f"decoder.{stage}", x)
             x = _activated(ops, parameters, f"decoder.{stage}", x)
-        x = _convolved(ops, parameters, f"decoder.{len(self.widths)}", x)
+            x = ops.pixel_shuffle(_convolved(ops, parameters, f"decoder.{stage}.up", x))
         return x.reshape(draws, rows, -1)
 
 

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from anomaly.arrays import Float32, Parameters, Tensor
 from anomaly.data.schema import STRICT
 from anomaly.errors import ConfigInvalid
+from anomaly.models.convolutional import ConvNetworks
 from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood
 from anomaly.models.networks import DenseNetworks, Sizes
 from anomaly.models.ops import TILE_ROWS, NumpyOps, Ops
@@ -80,7 +81,7 @@ class VAE:
     Arrays may be NumPy's or torch's: `ops` says which.
     """
 
-    networks: DenseNetworks
+    networks: Annotated[DenseNetworks | ConvNetworks, Field(discriminator="kind")]
     posterior: Annotated[Posterior, Field(discriminator="kind")]
     prior: Annotated[Prior, Field(discriminator="kind")]
     likelihood: ProductLikelihood

@@ -15,6 +15,7 @@ from anomaly.scores.bounds import (
     ReconstructionError,
     SquaredError,
 )
+from anomaly.scores.cells import HiddenCells
 from anomaly.scores.masked import MaskedReconstruction
 from anomaly.scores.memory import ROWS, ExemplarKL, NearestRow, Space
 from anomaly.scores.terms import MissingFill, ScoreTerms
@@ -28,6 +29,7 @@ Score = (
     | NegativeELBO
     | NegativeIWBound
     | MaskedReconstruction
+    | HiddenCells
     | ExemplarKL
     | NearestRow
 )
@@ -38,6 +40,7 @@ __all__ = [
     "DEFAULT_SCORE",
     "ROWS",
     "ExemplarKL",
+    "HiddenCells",
     "MaskedReconstruction",
     "MissingFill",
     "NearestRow",

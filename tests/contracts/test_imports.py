@@ -32,7 +32,7 @@ def test_loading_scoring_and_explaining_an_artifact(artifact: Path) -> None:
         "from anomaly.artifact.golden import golden_records\n"
         "from pathlib import Path\n"
         "detector = anomaly.load(sys.argv[1])\n"
-        "columns = read_manifest(Path(sys.argv[1])).golden.columns\n"
+        "columns = read_manifest(Path(sys.argv[1])).of.golden.columns\n"
         "found = golden_records(detector.schema, columns)\n"
         "detector.detect(found), detector.explain(found), detector.sample(3)",
         artifact,

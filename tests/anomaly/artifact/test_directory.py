@@ -204,15 +204,16 @@ def test_a_pickle_under_the_name_of_a_file_is_never_executed(
         "\ufeff{}",
         "{" * 100_000,
         "[" * 1_000_000,
-        '{"format_version": 1, "schema": ' + "[" * 900 + "]" * 900 + "}",
+        '{"format_version": 2, "schema": ' + "[" * 900 + "]" * 900 + "}",
         '{"format_version": ' + "9" * 5000 + "}",
-        '{"format_version": 2}',
-        '{"format_version": true}',
+        '{"format_version": 3}',
         '{"format_version": 1}',
-        '{"format_version": 1, "sha256": 5}',
-        '{"sha256": "", "format_version": 1}',
-        '{"sha256": "' + UNSEALED + '", "format_version": 1}',
-        '{"sha256": "' + UNSEALED + '", "format_version": 1, "card": ' + '"x"' + "}",
+        '{"format_version": true}',
+        '{"format_version": 2}',
+        '{"format_version": 2, "sha256": 5}',
+        '{"sha256": "", "format_version": 2}',
+        '{"sha256": "' + UNSEALED + '", "format_version": 2}',
+        '{"sha256": "' + UNSEALED + '", "format_version": 2, "card": ' + '"x"' + "}",
     ],
     ids=lambda text: text[:20],
 )
@@ -300,7 +301,7 @@ def test_no_manifest_whatever_ends_in_another_exception(
     seal(directory, manifest)
 
     try:
-        loaded = load_directory(directory)
+        loaded = load(directory)
     except (ArtifactRejected, ModelNotFound):
         return
     assert np.isfinite(loaded.anomaly_score(machines.records(3))).all()

@@ -9,7 +9,7 @@ import pytest
 
 from anomaly import VAEDetector
 from anomaly.arrays import Float64
-from anomaly.artifact.golden import N_ROWS, check_golden, golden_records, golden_rows
+from anomaly.artifact.golden import N_ROWS, check_golden_rows, golden_records, golden_rows
 from anomaly.backends.backend import open_backend
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected
@@ -43,15 +43,15 @@ def test_the_same_detector_passes_and_a_score_off_by_more_than_allowed_fails(
     detector: Detector,
 ) -> None:
     golden = golden_rows(detector)
-    check_golden(detector, golden)
+    check_golden_rows(detector, golden)
 
     off = [*golden.scores]
     allowed = max(detector.calibration.tolerance, 1e-5 * abs(off[7]))
     off[7] += 0.9 * allowed
-    check_golden(detector, replace(golden, scores=off))
+    check_golden_rows(detector, replace(golden, scores=off))
     off[7] += 0.2 * allowed
     with pytest.raises(ArtifactRejected, match="golden row 7"):
-        check_golden(detector, replace(golden, scores=off))
+        check_golden_rows(detector, replace(golden, scores=off))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -61,4 +61,4 @@ def test_a_model_that_gives_no_number_fails(detector: Detector) -> None:
     broken = replace(detector, backend=open_backend(replace(model, members=(nothing,))))
 
     with pytest.raises(ArtifactRejected, match="scores nan here"):
-        check_golden(broken, golden_rows(detector))
+        check_golden_rows(broken, golden_rows(detector))

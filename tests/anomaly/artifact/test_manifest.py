@@ -20,7 +20,9 @@ def test_it_reads_what_it_writes(artifact: Path) -> None:
     assert manifest.to_plain() == json.loads(text)
 
 
-@pytest.mark.parametrize("where", [(), ("schema",), ("vae",), ("card",), ("calibration",)])
+@pytest.mark.parametrize(
+    "where", [(), ("of",), ("of", "schema"), ("vae",), ("card",), ("calibration",)]
+)
 def test_an_unknown_key_is_refused_everywhere(artifact: Path, where: tuple[str, ...]) -> None:
     plain = json.loads((artifact / MANIFEST).read_bytes())
     inner = plain

@@ -20,15 +20,14 @@ import anomaly
 from anomaly.artifact.card import card_text
 from anomaly.artifact.mlflow_flavor import (
     FOLDER,
-    PyfuncDetector,
     connect,
     fetch,
     find,
     log_model,
     promote,
     registry,
-    signature_of,
 )
+from anomaly.artifact.pyfunc import PyfuncDetector, signature_of
 from anomaly.data.frames import records_from_frame
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, ConfigInvalid, DependencyDown, ModelNotFound

@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 from pydantic import ValidationError
 
-from anomaly.data.images import ImageLimits, ImageRejected, as_unit, decode, to_channels
+from anomaly.data.images import ImageLimits, ImageRejected, decode
+from anomaly.data.pixels import as_unit, to_channels
 from anomaly.errors import BadData, ConfigInvalid
 from tests.anomaly.data.pictures import (
     COLOUR,

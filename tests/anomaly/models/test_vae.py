@@ -58,7 +58,9 @@ def test_context_is_told_to_encoder_and_decoder() -> None:
 def test_wide_tables_have_one_wide_layer_unless_told_otherwise() -> None:
     def hidden(config: VAEConfig, targets: int) -> tuple[int, ...]:
         likelihood = ProductLikelihood(LikelihoodConfig(), targets)
-        return assemble_vae(config, targets, 0, likelihood).networks.hidden
+        networks = assemble_vae(config, targets, 0, likelihood).networks
+        assert isinstance(networks, DenseNetworks)
+        return networks.hidden
 
     assert [hidden(VAEConfig(), d) for d in (1, 256, 257, 5000)] == [
         (128, 128),

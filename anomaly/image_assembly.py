@@ -1,0 +1,376 @@
+"""The one sequence from normal images to a detector; see `anomaly.assembly` for tables.
+
+Everything that shapes a score is a function of the fit and early-stop images: these choose scale
+and weights, those the step that is kept, and what errors are usual where. The calibration images
+only meet the finished score.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from dataclasses import dataclass as plain_dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from anomaly.arrays import Features, Float32, Int64, Objects
+from anomaly.assembly import highest_of_each, library_versions, remembering
+from anomaly.backends.backend import Device, ScoringModel, cuda_available, open_backend
+from anomaly.calibration import Rule, calibrate, supported
+from anomaly.compatibility import check_objective, check_prior, check_score
+from anomaly.contamination import Contamination, ContaminationWarning
+from anomaly.data.pixels import Pixels
+from anomaly.data.schema import STRICT
+from anomaly.data.splits import Splits
+from anomaly.detector import Card
+from anomaly.errors import ConfigInvalid
+from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
+from anomaly.fitting.tiles import fit_tiles
+from anomaly.image_detector import Aggregate, ImageDetector
+from anomaly.maps import Usual
+from anomaly.models.convolutional import Channels, ConvNetworks
+from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood, Variance
+from anomaly.models.networks import Sizes
+from anomaly.models.objective import ELBO
+from anomaly.models.ops import BLOCK_MULTIPLE
+from anomaly.models.posterior import GaussianPosterior, Posterior
+from anomaly.models.prior import Prior, StandardNormalPrior
+from anomaly.models.vae import VAE
+from anomaly.preprocessing.images import (
+    Contrast,
+    ImagePreprocessor,
+    Layout,
+    contrasted,
+    together,
+)
+from anomaly.scores import HiddenCells, MissingFill, NegativeELBO, RememberingScore, Score
+from anomaly.scores.cells import cell_masks
+
+ImageSource: TypeAlias = Callable[[Int64], Iterator[Pixels]]
+"""The images of the given numbers, one after the other, in that order."""
+
+LARGEST_WHOLE = 64
+"""Images whose usual side is at most this are seen whole."""
+
+WORKING_SIDE = 160
+"""Larger images are reduced until their usual side has so many pixels."""
+
+MOST_MEASURED = 500
+"""Fit images from which size and contrast are learned."""
+
+MOST_CACHED_BYTES = 2 * 2**30
+"""Of prepared fit images, held in memory while training."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ImageDetectorConfig:
+    """Everything that shapes a detector of images besides the images and the seed.
+
+    Attributes:
+        working_side: Images whose usual side is larger are reduced until it has so many pixels.
+        widths, latent_channels: Of the networks; see `ConvNetworks`.
+        cell: Side in pixels of the cells that are hidden from the networks of tiles.
+        aggregate: How the errors of an image become its score.
+        alpha: The false-alarm rate; None is 0.01, or the smallest that the images support.
+        block_rows: Tiles of a scoring block; part of what makes scores equal to the bit.
+    """
+
+    layout: Layout = Layout()
+    working_side: Annotated[int, Field(ge=8, le=4096)] = WORKING_SIDE
+    contrast: Contrast = Contrast.LOCAL
+    widths: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=6)] = (24, 32, 48)
+    latent_channels: Channels = 8
+    posterior: Annotated[Posterior, Field(discriminator="kind")] = GaussianPosterior()
+    prior: Annotated[Prior, Field(discriminator="kind")] = StandardNormalPrior()
+    likelihood: LikelihoodConfig = LikelihoodConfig(variance=Variance.PER_ROW, sigma_floor=0.02)
+    fit: FitConfig = FitConfig(
+        steps=1_200,
+        batch_rows=24,
+        learning_rate=3e-3,
+        lr_warmup_steps=180,
+        noise=0.0,
+        objective=ELBO(beta=1.0),
+    )
+    cell: Annotated[int, Field(ge=1, le=256)] = 8
+    score: Annotated[Score, Field(discriminator="kind")] = HiddenCells()
+    aggregate: Aggregate = Aggregate.HOTTEST
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    rule: Rule = Rule.CONFORMAL
+    block_rows: Annotated[int, Field(ge=BLOCK_MULTIPLE, le=65_536, multiple_of=BLOCK_MULTIPLE)] = (
+        BLOCK_MULTIPLE
+    )
+
+
+IMAGE_PRESETS: dict[str, ImageDetectorConfig] = {
+    # Images cut into tiles on a pyramid; each cell guessed from its surroundings.
+    "tiles": ImageDetectorConfig(),
+    # Small images, seen whole.
+    "whole": ImageDetectorConfig(
+        layout=Layout(tile=32, overlap=0, levels=1, whole=True),
+        contrast=Contrast.PLAIN,
+        widths=(32, 64),
+        likelihood=LikelihoodConfig(variance=Variance.PER_FEATURE),
+        fit=FitConfig(batch_rows=128, objective=ELBO(beta=1.0)),
+        score=NegativeELBO(),
+        aggregate=Aggregate.TOTAL,
+    ),
+}
+
+
+def check_image_config(config: ImageDetectorConfig) -> None:
+    """Refuse parts that do not go together, before any image is read.
+
+    Raises:
+        ConfigInvalid: see `anomaly.compatibility`.
+    """
+    check_prior(config.prior, config.posterior)
+    check_objective(config.fit.objective, config.prior, config.posterior)
+    check_score(config.score, config.posterior)
+    whole, fit_config = config.layout.whole, config.fit
+    if config.aggregate is Aggregate.TOTAL and not whole:
+        raise ConfigInvalid(
+            "the aggregate `total` is the score of an image that is one row. Use `hottest`, or "
+            "`layout: {whole: true}`."
+        )
+    if not whole and (fit_config.trim or fit_config.mask_rate not in (0.0, 0.25)):
+        raise ConfigInvalid(
+            "of tiles a quarter is hidden, or nothing, and none are left aside: set "
+            "detector.fit.mask_rate to 0.25 or 0, and detector.fit.trim to 0."
+        )
+    if config.layout.tile % 2 ** len(config.widths):
+        raise ConfigInvalid(
+            f"{len(config.widths)} stages halve a tile as often, so its side must be a multiple of "
+            f"{2 ** len(config.widths)}, not {config.layout.tile}."
+        )
+
+
+@plain_dataclass(frozen=True)
+class AssembledImages:
+    """A detector of images, and how it came to be; see `anomaly.assembly.Assembled`."""
+
+    detector: ImageDetector
+    fitted: Fitted
+    notes: tuple[str, ...]
+
+
+def assemble_images(
+    images: ImageSource,
+    splits: Splits,
+    config: ImageDetectorConfig,
+    *,
+    seed: int,
+    device: Device = Device.AUTO,
+    groups: Objects | None = None,
+    exchangeability: str = "new normal images come from the same population as the calibration "
+    "images",
+    data: dict[str, str] | None = None,
+    on_look: Callable[[Progress], None] | None = None,
+) -> AssembledImages:
+    """Preprocess, fit, score and calibrate.
+
+    Args:
+        images: Normal images; the splits number them.
+        groups: (N,) the object each image shows. With groups the splits keep them whole, and each
+            calibration group counts once, with its highest score.
+
+    Raises:
+        ConfigInvalid: parts that do not go together.
+        TrainingDiverged: the fit broke down.
+        AlphaNotSupported: too few calibration images for the alpha that was given.
+    """
+    check_image_config(config)
+    if config.alpha is not None:
+        units = splits.calibration if groups is None else set(groups[splits.calibration])
+        supported(config.alpha, len(units))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rng = np.random.default_rng([seed, 1])
+        preprocessor = fit_image_preprocessor(images, splits.fit, config, rng)
+        held_out = [preprocessor.tiles(pixels) for pixels in images(splits.early_stop)]
+        vae = image_vae(config, preprocessor)
+        watched = together([tiled.features for tiled in held_out])
+        fit_images = images(splits.fit)
+        run = partial(_fit_whole if config.layout.whole else _fit_tiles, vae, config, preprocessor)
+        fitted, rows = run(fit_images, watched, seed, device, on_look)
+        constants = config.score.constants(vae, pixel_owner(preprocessor), rng)
+        fill = MissingFill(np.zeros(vae.likelihood.targets), 0.0)
+        model = ScoringModel(vae, ({**fitted.parameters, **constants},), config.score, fill)
+        if isinstance(config.score, RememberingScore):
+            model = remembering(model, config.score, rows, rng, device, config.block_rows)
+        backend = open_backend(model, None, device, config.block_rows)
+        bare = ImageDetector(
+            preprocessor,
+            config.aggregate,
+            Usual.none(config.layout.levels),
+            1.0,
+            calibrate(np.zeros(1), 0.5),
+            _card(splits, config, seed, groups, exchangeability, data or {}),
+            backend,
+        )
+        errors = [bare.errors(backend.score_features(t.features).per_target, t) for t in held_out]
+        usual = Usual.of(errors, [tiled.brightness for tiled in held_out])
+        detector = replace(bare, usual=usual)
+        mapped = list(detector.maps(images(splits.calibration)))
+        scores = np.array([m.score for m in mapped])
+        if groups is not None:
+            scores = highest_of_each(scores, groups[splits.calibration])
+        calibration = calibrate(scores, config.alpha, config.rule)
+        found = Contamination.of_scores(scores)
+        if found.is_likely:
+            warnings.warn(found.message, ContaminationWarning, stacklevel=2)
+        hottest = np.array([detector.heat(m).hottest for m in mapped])
+        heat_unit = float(np.quantile(hottest, 1 - calibration.alpha))
+    notes = tuple(
+        dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
+    )
+    for warning in caught:
+        warnings.warn_explicit(
+            warning.message, warning.category, warning.filename, warning.lineno, source=None
+        )
+    card = replace(detector.card, notes=notes)
+    finished = replace(detector, calibration=calibration, heat_unit=heat_unit, card=card)
+    return AssembledImages(finished, fitted, notes)
+
+
+def fit_image_preprocessor(
+    images: ImageSource, numbers: Int64, config: ImageDetectorConfig, rng: np.random.Generator
+) -> ImagePreprocessor:
+    """Scale, channels and contrast, from at most `MOST_MEASURED` of the fit images."""
+    chosen = np.sort(rng.permutation(numbers)[:MOST_MEASURED])
+    sides, is_grey = [], True
+    for pixels in images(chosen):
+        sides.append(np.sqrt(pixels.shape[0] * pixels.shape[1]))
+        is_grey = is_grey and shows_grey(pixels)
+    scale = min(1.0, config.working_side / float(np.median(sides)))
+    channels = 1 if is_grey else 3
+    bare = ImagePreprocessor(
+        config.layout, config.contrast, channels, scale, (0.0,) * channels, (1.0,) * channels
+    )
+    sums, squares, count = np.zeros(channels), np.zeros(channels), 0
+    for pixels in images(chosen):
+        values = contrasted(bare.working(pixels), config.contrast).astype(np.float64)
+        sums += values.sum((0, 1))
+        squares += (values**2).sum((0, 1))
+        count += values.shape[0] * values.shape[1]
+    center = sums / count
+    spread = np.sqrt(np.maximum(squares / count - center**2, 1e-12))
+    spread = np.where(spread > 1e-4, spread, 1.0)
+    return replace(bare, center=tuple(center.tolist()), spread=tuple(spread.tolist()))
+
+
+def shows_grey(pixels: Pixels) -> bool:
+    """Whether all channels are the same."""
+    return bool((pixels == pixels[..., :1]).all())
+
+
+def image_vae(config: ImageDetectorConfig, preprocessor: ImagePreprocessor) -> VAE:
+    """The model of one tile."""
+    side, channels = config.layout.tile, preprocessor.channels
+    networks = ConvNetworks(
+        side, side, widths=config.widths, latent_channels=config.latent_channels
+    )
+    likelihood = ProductLikelihood(config.likelihood, channels * side * side)
+    sizes = Sizes(
+        inputs=(channels + 1) * side * side,
+        context=preprocessor.context,
+        latent=networks.latent,
+        outputs=likelihood.outputs,
+    )
+    return VAE(networks, config.posterior, config.prior, likelihood, sizes)
+
+
+def pixel_owner(preprocessor: ImagePreprocessor) -> Int64:
+    """(P,) the pixel that each input belongs to: all channels of a pixel hide together."""
+    pixels = np.arange(preprocessor.layout.tile**2)
+    return np.tile(pixels, preprocessor.channels + 1)
+
+
+def _fit_whole(
+    vae: VAE,
+    config: ImageDetectorConfig,
+    preprocessor: ImagePreprocessor,
+    images: Iterator[Pixels],
+    watched: Features,
+    seed: int,
+    device: Device,
+    on_look: Callable[[Progress], None] | None,
+) -> tuple[Fitted, Features]:
+    """The looks and weights, and the rows that trained."""
+    rows = together([preprocessor.tiles(pixels).features for pixels in images])
+    is_number = np.arange(vae.sizes.inputs) < vae.likelihood.targets
+    corruption = Corruption(pixel_owner(preprocessor), is_number)
+    return fit(vae, config.fit, rows, watched, corruption, seed, _where(device), on_look), rows
+
+
+def _fit_tiles(
+    vae: VAE,
+    config: ImageDetectorConfig,
+    preprocessor: ImagePreprocessor,
+    images: Iterator[Pixels],
+    watched: Features,
+    seed: int,
+    device: Device,
+    on_look: Callable[[Progress], None] | None,
+) -> tuple[Fitted, Features]:
+    """The looks and weights, and the tiles that were watched."""
+    side, planes = config.layout.tile, preprocessor.channels + 1
+    masks = np.ones((1, 1, planes * side * side), np.float32)
+    if config.fit.mask_rate:
+        masks = cell_masks(side, side, planes, config.cell)
+    cached = list(within_memory(map(preprocessor.levels, images)))
+    fitted = fit_tiles(vae, config.fit, cached, watched, masks, seed, _where(device), on_look)
+    return fitted, watched
+
+
+def _where(device: Device) -> str:
+    return "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
+
+
+def within_memory(levels: Iterable[list[Float32]]) -> Iterator[list[Float32]]:
+    """The first images that fit into `MOST_CACHED_BYTES`, with a warning if there are more."""
+    used = 0
+    for number, image in enumerate(levels):
+        used += sum(level.nbytes for level in image)
+        if used > MOST_CACHED_BYTES and number:
+            warnings.warn(
+                f"only the first {number:,} fit images train the networks: more would take more "
+                f"than {MOST_CACHED_BYTES / 2**30:g} GiB of memory. A smaller "
+                "`detector.working_side` takes more of them.",
+                ImagesLeftOut,
+                stacklevel=2,
+            )
+            return
+        yield image
+
+
+class ImagesLeftOut(UserWarning):
+    """There are more fit images than are held in memory."""
+
+
+def _card(
+    splits: Splits,
+    config: ImageDetectorConfig,
+    seed: int,
+    groups: Objects | None,
+    exchangeability: str,
+    data: dict[str, str],
+) -> Card:
+    plain: dict[str, Any] = TypeAdapter(ImageDetectorConfig).dump_python(config, mode="json")
+    return Card(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows={name: len(rows) for name, rows in asdict(splits).items()},
+        unit_of_calibration="image" if groups is None else "group",
+        exchangeability=exchangeability,
+        metrics={},
+        notes=(),
+        data=data,
+        config={"seed": seed, **plain},
+        versions={**library_versions(), "pillow": version("pillow")},
+    )
