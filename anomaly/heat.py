@@ -9,8 +9,8 @@ import numpy as np
 
 from anomaly.arrays import Float32, Float64
 
-FEWEST_PIXELS = 4
-"""Smaller regions are noise."""
+SMALLEST_SHARE = 1 / 4096
+"""Of a map: smaller regions are noise."""
 
 MOST_BOXES = 20
 
@@ -65,7 +65,7 @@ class Heat:
         found = []
         for number, place in enumerate(ndimage.find_objects(labels), start=1):
             inside = labels[place] == number
-            if inside.sum() >= FEWEST_PIXELS:
+            if inside.sum() >= SMALLEST_SHARE * self.values.size:
                 down, across = place
                 hottest = float(self.values[place][inside].max())
                 found.append(Box(down.start, across.start, down.stop, across.stop, hottest))
@@ -76,11 +76,18 @@ class Heat:
         return enlarged(self.values, height, width)
 
 
-def heat_of(standardised: Sequence[Float64], unit: float) -> Heat:
-    """From the standardised errors of each level: the largest of all levels at each pixel."""
-    height, width = standardised[0].shape
-    levels = [enlarged(level.astype(np.float32), height, width) for level in standardised]
-    return Heat(np.max(levels, axis=0) / np.float32(unit))
+def heat_of(layers: Sequence[Float64], units: Sequence[float], height: int, width: int) -> Heat:
+    """From layers of evidence, around 0 where all is usual: the largest of all at each pixel.
+
+    Args:
+        units: Of each layer, what counts as 1.
+        height, width: Of the map.
+    """
+    shares = [
+        enlarged((layer / unit).astype(np.float32), height, width)
+        for layer, unit in zip(layers, units, strict=True)
+    ]
+    return Heat(np.maximum(np.max(shares, axis=0), np.float32(0)))
 
 
 def enlarged(values: Float32, height: int, width: int) -> Float32:

@@ -8,11 +8,10 @@ only meet the finished score.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any, TypeAlias
 
@@ -23,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from anomaly.arrays import Features, Float32, Int64, Objects
 from anomaly.assembly import highest_of_each, library_versions, remembering
 from anomaly.backends.backend import Device, ScoringModel, cuda_available, open_backend
+from anomaly.backends.defects import DefectModel, defect_levels
 from anomaly.calibration import Rule, calibrate, supported
 from anomaly.compatibility import check_objective, check_prior, check_score
 from anomaly.contamination import Contamination, ContaminationWarning
@@ -32,10 +32,12 @@ from anomaly.data.splits import Splits
 from anomaly.detector import Card
 from anomaly.errors import ConfigInvalid
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
+from anomaly.fitting.defects import DefectFit, Sample, fit_defects
 from anomaly.fitting.tiles import fit_tiles
-from anomaly.image_detector import Aggregate, ImageDetector
-from anomaly.maps import Usual
+from anomaly.image_detector import ImageDetector, Looked
+from anomaly.maps import Maps, TileMaps, WholeMaps
 from anomaly.models.convolutional import Channels, ConvNetworks
+from anomaly.models.defects import DefectNetwork
 from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood, Variance
 from anomaly.models.networks import Sizes
 from anomaly.models.objective import ELBO
@@ -44,6 +46,7 @@ from anomaly.models.posterior import GaussianPosterior, Posterior
 from anomaly.models.prior import Prior, StandardNormalPrior
 from anomaly.models.vae import VAE
 from anomaly.preprocessing.images import (
+    PLANES,
     Contrast,
     ImagePreprocessor,
     Layout,
@@ -52,9 +55,16 @@ from anomaly.preprocessing.images import (
 )
 from anomaly.scores import HiddenCells, MissingFill, NegativeELBO, RememberingScore, Score
 from anomaly.scores.cells import cell_masks
+from anomaly.synthetic import with_defects
 
 ImageSource: TypeAlias = Callable[[Int64], Iterator[Pixels]]
 """The images of the given numbers, one after the other, in that order."""
+
+HIDDEN_SHARE = 0.25
+"""Of a tile: one of four masks."""
+
+AMPLITUDES = {Contrast.LOCAL: 1.0, Contrast.PLAIN: 0.5}
+"""A strong change of a value of that contrast."""
 
 LARGEST_WHOLE = 64
 """Images whose usual side is at most this are seen whole."""
@@ -76,8 +86,8 @@ class ImageDetectorConfig:
     Attributes:
         working_side: Images whose usual side is larger are reduced until it has so many pixels.
         widths, latent_channels: Of the networks; see `ConvNetworks`.
-        cell: Side in pixels of the cells that are hidden from the networks of tiles.
-        aggregate: How the errors of an image become its score.
+        score: Of a row. Tiles are scored by `hidden_cells`, images seen whole by any other.
+        defects: How the network that looks for defects in tiles is trained.
         alpha: The false-alarm rate; None is 0.01, or the smallest that the images support.
         block_rows: Tiles of a scoring block; part of what makes scores equal to the bit.
     """
@@ -98,9 +108,8 @@ class ImageDetectorConfig:
         noise=0.0,
         objective=ELBO(beta=1.0),
     )
-    cell: Annotated[int, Field(ge=1, le=256)] = 8
     score: Annotated[Score, Field(discriminator="kind")] = HiddenCells()
-    aggregate: Aggregate = Aggregate.HOTTEST
+    defects: DefectFit = DefectFit()
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     rule: Rule = Rule.CONFORMAL
     block_rows: Annotated[int, Field(ge=BLOCK_MULTIPLE, le=65_536, multiple_of=BLOCK_MULTIPLE)] = (
@@ -109,17 +118,16 @@ class ImageDetectorConfig:
 
 
 IMAGE_PRESETS: dict[str, ImageDetectorConfig] = {
-    # Images cut into tiles on a pyramid; each cell guessed from its surroundings.
+    # Images cut into tiles: each cell guessed from its surroundings, defects looked for.
     "tiles": ImageDetectorConfig(),
     # Small images, seen whole.
     "whole": ImageDetectorConfig(
-        layout=Layout(tile=32, overlap=0, levels=1, whole=True),
+        layout=Layout(tile=32, overlap=0, whole=True),
         contrast=Contrast.PLAIN,
         widths=(32, 64),
         likelihood=LikelihoodConfig(variance=Variance.PER_FEATURE),
         fit=FitConfig(batch_rows=128, objective=ELBO(beta=1.0)),
         score=NegativeELBO(),
-        aggregate=Aggregate.TOTAL,
     ),
 }
 
@@ -133,16 +141,20 @@ def check_image_config(config: ImageDetectorConfig) -> None:
     check_prior(config.prior, config.posterior)
     check_objective(config.fit.objective, config.prior, config.posterior)
     check_score(config.score, config.posterior)
-    whole, fit_config = config.layout.whole, config.fit
-    if config.aggregate is Aggregate.TOTAL and not whole:
+    if isinstance(config.score, HiddenCells) == config.layout.whole:
         raise ConfigInvalid(
-            "the aggregate `total` is the score of an image that is one row. Use `hottest`, or "
-            "`layout: {whole: true}`."
+            "tiles are scored by their hidden cells, and images that are seen whole by another "
+            f"score: `{config.score.kind}` does not go with `whole: {config.layout.whole}`."
         )
-    if not whole and (fit_config.trim or fit_config.mask_rate not in (0.0, 0.25)):
+    if not config.layout.whole and (config.fit.trim or config.fit.mask_rate != HIDDEN_SHARE):
         raise ConfigInvalid(
-            "of tiles a quarter is hidden, or nothing, and none are left aside: set "
-            "detector.fit.mask_rate to 0.25 or 0, and detector.fit.trim to 0."
+            f"of tiles a quarter is hidden, and none are left aside: leave detector.fit.mask_rate "
+            f"at {HIDDEN_SHARE} and detector.fit.trim at 0."
+        )
+    if config.layout.whole and config.defects != DefectFit():
+        raise ConfigInvalid(
+            "defects are looked for in tiles, not in images that are seen whole: leave out "
+            "detector.defects, or use the preset `tiles`."
         )
     if config.layout.tile % 2 ** len(config.widths):
         raise ConfigInvalid(
@@ -197,8 +209,16 @@ def assemble_images(
         vae = image_vae(config, preprocessor)
         watched = together([tiled.features for tiled in held_out])
         fit_images = images(splits.fit)
-        run = partial(_fit_whole if config.layout.whole else _fit_tiles, vae, config, preprocessor)
-        fitted, rows = run(fit_images, watched, seed, device, on_look)
+        defects = None
+        if config.layout.whole:
+            rows = together([preprocessor.tiles(pixels).features for pixels in fit_images])
+            fitted = _fit_whole(vae, config, rows, watched, seed, device, on_look)
+        else:
+            rows = watched
+            values = list(within_memory(map(preprocessor.values, fit_images)))
+            seen = [preprocessor.standardised(of) for of in values]
+            fitted = _fit_tiles(vae, config, seen, watched, seed, device, on_look)
+            defects = _fit_defects(config, preprocessor, values, seed, device)
         constants = config.score.constants(vae, pixel_owner(preprocessor), rng)
         fill = MissingFill(np.zeros(vae.likelihood.targets), 0.0)
         model = ScoringModel(vae, ({**fitted.parameters, **constants},), config.score, fill)
@@ -207,17 +227,15 @@ def assemble_images(
         backend = open_backend(model, None, device, config.block_rows)
         bare = ImageDetector(
             preprocessor,
-            config.aggregate,
-            Usual.none(config.layout.levels),
-            1.0,
+            WholeMaps(np.zeros(0), np.ones(0)),
+            defects,
+            (1.0,),
             calibrate(np.zeros(1), 0.5),
             _card(splits, config, seed, groups, exchangeability, data or {}),
             backend,
         )
-        errors = [bare.errors(backend.score_features(t.features).per_target, t) for t in held_out]
-        usual = Usual.of(errors, [tiled.brightness for tiled in held_out])
-        detector = replace(bare, usual=usual)
-        mapped = list(detector.maps(images(splits.calibration)))
+        detector = replace(bare, maps=_usual(config, bare.looked_at(held_out)))
+        mapped = list(detector.mapped(images(splits.calibration)))
         scores = np.array([m.score for m in mapped])
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
@@ -225,8 +243,6 @@ def assemble_images(
         found = Contamination.of_scores(scores)
         if found.is_likely:
             warnings.warn(found.message, ContaminationWarning, stacklevel=2)
-        hottest = np.array([detector.heat(m).hottest for m in mapped])
-        heat_unit = float(np.quantile(hottest, 1 - calibration.alpha))
     notes = tuple(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
     )
@@ -234,8 +250,7 @@ def assemble_images(
         warnings.warn_explicit(
             warning.message, warning.category, warning.filename, warning.lineno, source=None
         )
-    card = replace(detector.card, notes=notes)
-    finished = replace(detector, calibration=calibration, heat_unit=heat_unit, card=card)
+    finished = detector.calibrated(calibration, mapped, replace(detector.card, notes=notes))
     return AssembledImages(finished, fitted, notes)
 
 
@@ -278,8 +293,8 @@ def image_vae(config: ImageDetectorConfig, preprocessor: ImagePreprocessor) -> V
     )
     likelihood = ProductLikelihood(config.likelihood, channels * side * side)
     sizes = Sizes(
-        inputs=(channels + 1) * side * side,
-        context=preprocessor.context,
+        inputs=(channels + PLANES) * side * side,
+        context=0,
         latent=networks.latent,
         outputs=likelihood.outputs,
     )
@@ -289,55 +304,76 @@ def image_vae(config: ImageDetectorConfig, preprocessor: ImagePreprocessor) -> V
 def pixel_owner(preprocessor: ImagePreprocessor) -> Int64:
     """(P,) the pixel that each input belongs to: all channels of a pixel hide together."""
     pixels = np.arange(preprocessor.layout.tile**2)
-    return np.tile(pixels, preprocessor.channels + 1)
+    return np.tile(pixels, preprocessor.channels + PLANES)
+
+
+def _usual(config: ImageDetectorConfig, looked: Sequence[Looked]) -> Maps:
+    """What is usual, from images that took no part in fitting."""
+    errors = [of.errors for of in looked]
+    if config.layout.whole:
+        return WholeMaps.of(errors)
+    return TileMaps.of(errors, [of.odds for of in looked if of.odds is not None])
 
 
 def _fit_whole(
     vae: VAE,
     config: ImageDetectorConfig,
-    preprocessor: ImagePreprocessor,
-    images: Iterator[Pixels],
+    rows: Features,
     watched: Features,
     seed: int,
     device: Device,
     on_look: Callable[[Progress], None] | None,
-) -> tuple[Fitted, Features]:
-    """The looks and weights, and the rows that trained."""
-    rows = together([preprocessor.tiles(pixels).features for pixels in images])
+) -> Fitted:
     is_number = np.arange(vae.sizes.inputs) < vae.likelihood.targets
-    corruption = Corruption(pixel_owner(preprocessor), is_number)
-    return fit(vae, config.fit, rows, watched, corruption, seed, _where(device), on_look), rows
+    owner = np.tile(np.arange(config.layout.tile**2), len(is_number) // config.layout.tile**2)
+    corruption = Corruption(owner, is_number)
+    return fit(vae, config.fit, rows, watched, corruption, seed, _where(device), on_look)
 
 
 def _fit_tiles(
     vae: VAE,
     config: ImageDetectorConfig,
-    preprocessor: ImagePreprocessor,
-    images: Iterator[Pixels],
+    images: Sequence[Float32],
     watched: Features,
     seed: int,
     device: Device,
     on_look: Callable[[Progress], None] | None,
-) -> tuple[Fitted, Features]:
-    """The looks and weights, and the tiles that were watched."""
-    side, planes = config.layout.tile, preprocessor.channels + 1
-    masks = np.ones((1, 1, planes * side * side), np.float32)
-    if config.fit.mask_rate:
-        masks = cell_masks(side, side, planes, config.cell)
-    cached = list(within_memory(map(preprocessor.levels, images)))
-    fitted = fit_tiles(vae, config.fit, cached, watched, masks, seed, _where(device), on_look)
-    return fitted, watched
+) -> Fitted:
+    assert isinstance(config.score, HiddenCells)
+    side, planes = config.layout.tile, images[0].shape[-1] + PLANES
+    masks = cell_masks(side, side, planes, config.score.cell)
+    return fit_tiles(vae, config.fit, images, watched, masks, seed, _where(device), on_look)
+
+
+def _fit_defects(
+    config: ImageDetectorConfig,
+    preprocessor: ImagePreprocessor,
+    values: Sequence[Float32],
+    seed: int,
+    device: Device,
+) -> DefectModel:
+    """Draw defects into fit images, and learn to find them."""
+    network = DefectNetwork(preprocessor.channels)
+    rng = np.random.default_rng([seed, 7])
+    amplitude = AMPLITUDES[config.contrast]
+    samples = []
+    for number in range(config.defects.drawn):
+        drawn = with_defects(rng, values[number % len(values)], values, amplitude)
+        levels = defect_levels(preprocessor.standardised(drawn.values))
+        samples.append(Sample(levels, drawn))
+    parameters = fit_defects(network, config.defects, samples, seed, _where(device))
+    return DefectModel(network, parameters)
 
 
 def _where(device: Device) -> str:
     return "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
 
 
-def within_memory(levels: Iterable[list[Float32]]) -> Iterator[list[Float32]]:
+def within_memory(images: Iterable[Float32]) -> Iterator[Float32]:
     """The first images that fit into `MOST_CACHED_BYTES`, with a warning if there are more."""
     used = 0
-    for number, image in enumerate(levels):
-        used += sum(level.nbytes for level in image)
+    for number, image in enumerate(images):
+        used += image.nbytes
         if used > MOST_CACHED_BYTES and number:
             warnings.warn(
                 f"only the first {number:,} fit images train the networks: more would take more "
@@ -354,6 +390,12 @@ class ImagesLeftOut(UserWarning):
     """There are more fit images than are held in memory."""
 
 
+def image_config_as_plain(config: ImageDetectorConfig) -> dict[str, Any]:
+    """The configuration as dictionaries and lists, as JSON has them."""
+    plain: dict[str, Any] = TypeAdapter(ImageDetectorConfig).dump_python(config, mode="json")
+    return plain
+
+
 def _card(
     splits: Splits,
     config: ImageDetectorConfig,
@@ -362,7 +404,6 @@ def _card(
     exchangeability: str,
     data: dict[str, str],
 ) -> Card:
-    plain: dict[str, Any] = TypeAdapter(ImageDetectorConfig).dump_python(config, mode="json")
     return Card(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows={name: len(rows) for name, rows in asdict(splits).items()},
@@ -371,6 +412,6 @@ def _card(
         metrics={},
         notes=(),
         data=data,
-        config={"seed": seed, **plain},
+        config={"seed": seed, **image_config_as_plain(config)},
         versions={**library_versions(), "pillow": version("pillow")},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import islice
 from typing import TypeAlias
 
@@ -12,28 +11,35 @@ import numpy as np
 
 from anomaly.arrays import Float64
 from anomaly.backends.backend import Backend, BackendName, Device, ScoringModel, open_backend
+from anomaly.backends.defects import DefectModel, log_odds
 from anomaly.calibration import Calibration, Rule
 from anomaly.data.pixels import Pixels
 from anomaly.detector import Card, Detector, Verdicts
 from anomaly.errors import ConfigInvalid
 from anomaly.heat import Heat, heat_of
-from anomaly.maps import Usual
+from anomaly.maps import Evidence, Maps, TileMaps, WholeMaps
 from anomaly.preprocessing.images import ImagePreprocessor, Tiled, joined, together
+
+SMALLEST_UNIT = 1e-6
+"""Of heat: where normal images show none at all."""
 
 IMAGES_AT_ONCE = 8
 """Their tiles fill blocks together; more would only cost memory."""
 
 
-class Aggregate(StrEnum):
-    """How the errors of an image become its score.
+@dataclass(frozen=True)
+class Looked:
+    """What the networks say of one image.
 
     Attributes:
-        HOTTEST: The largest errors of each level, against what is usual (`anomaly.maps`).
-        TOTAL: The score of the row itself; of images that are one row.
+        errors: (height, width).
+        odds: (height / 4, width / 4) log odds of a defect, or None where none are looked for.
+        row_score: The sum of the scores of its rows.
     """
 
-    HOTTEST = "hottest"
-    TOTAL = "total"
+    errors: Float64
+    odds: Float64 | None
+    row_score: float
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,22 @@ class Mapped:
     """One image, scored pixel by pixel.
 
     Attributes:
-        score: Higher is more anomalous.
-        standardised: (height, width) of each level; 0 is usual.
+        evidence: The score, and what it rests on.
+        height, width: Of the image as the model sees it.
     """
 
-    score: float
-    standardised: list[Float64]
+    evidence: Evidence
+    height: int
+    width: int
+
+    @property
+    def score(self) -> float:
+        """Higher is more anomalous."""
+        return self.evidence.score
+
+    def heat(self, units: Sequence[float]) -> Heat:
+        """Where it is anomalous; see `anomaly.heat.heat_of`."""
+        return heat_of(self.evidence.layers, units, self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -56,19 +72,19 @@ class ImageDetector:
 
     Attributes:
         preprocessor: Pixels to rows.
-        aggregate: Errors to a score.
-        usual: What errors are usual at each place.
-        heat_unit: Standardised error that the hottest pixel of a normal image exceeds with
-            probability alpha: 1 on every heatmap.
+        maps: Errors and log odds to a score.
+        defects: What looks for defects; None where images are seen whole.
+        heat_units: Of each layer of evidence, what counts as 1 on a heatmap: the hottest pixel of a
+            normal image exceeds 1 with probability alpha.
         calibration: Scores to p-values, and alpha.
         card: What a reader must know.
         backend: The model on its device.
     """
 
     preprocessor: ImagePreprocessor
-    aggregate: Aggregate
-    usual: Usual
-    heat_unit: float
+    maps: Maps
+    defects: DefectModel | None
+    heat_units: tuple[float, ...]
     calibration: Calibration
     card: Card
     backend: Backend
@@ -99,22 +115,22 @@ class ImageDetector:
 
     def anomaly_score(self, images: Iterable[Pixels]) -> Float64:
         """(N,) float64, higher is more anomalous."""
-        return np.array([mapped.score for mapped in self.maps(images)], dtype=np.float64)
+        return np.array([mapped.score for mapped in self.mapped(images)], dtype=np.float64)
 
     def explain(self, images: Iterable[Pixels]) -> Iterator[Heat]:
         """Where each image is anomalous."""
-        for mapped in self.maps(images):
+        for mapped in self.mapped(images):
             yield self.heat(mapped)
 
     def heat(self, mapped: Mapped) -> Heat:
         """The heatmap of an image that was scored."""
-        return heat_of(mapped.standardised, self.heat_unit)
+        return mapped.heat(self.heat_units)
 
-    def maps(self, images: Iterable[Pixels]) -> Iterator[Mapped]:
-        """Scores with the errors behind them, image by image, in bounded memory."""
+    def mapped(self, images: Iterable[Pixels]) -> Iterator[Mapped]:
+        """Scores with the evidence behind them, image by image, in bounded memory."""
         rest = iter(images)
         while some := [self.preprocessor.tiles(pixels) for pixels in islice(rest, IMAGES_AT_ONCE)]:
-            yield from self._maps(some)
+            yield from map(self._read, some, self.looked_at(some))
 
     def encode(self, images: Iterable[Pixels]) -> Float64:
         """(N, L) posterior means: of the whole image, or the mean over its tiles."""
@@ -123,6 +139,18 @@ class ImageDetector:
             latents = self.backend.encode(self.preprocessor.tiles(pixels).features)[0]
             found.append(latents.mean(0))
         return np.array(found)
+
+    def calibrated(
+        self, calibration: Calibration, mapped: Sequence[Mapped], card: Card
+    ) -> ImageDetector:
+        """The same model with another calibration, and heat on the scale of these normal images."""
+        usual = 1 - calibration.alpha
+        hottest = np.array([[layer.max() for layer in of.evidence.layers] for of in mapped])
+        units = np.maximum(np.quantile(hottest, usual, axis=0), SMALLEST_UNIT)
+        # Several layers together exceed 1 more often than each alone.
+        together = float(np.quantile((hottest / units).max(1), usual))
+        in_force = tuple((units * max(together, SMALLEST_UNIT)).tolist())
+        return replace(self, calibration=calibration, heat_units=in_force, card=card)
 
     def with_alpha(self, alpha: float, rule: Rule | None = None) -> ImageDetector:
         """The same model at another false-alarm rate."""
@@ -133,27 +161,34 @@ class ImageDetector:
         backend = open_backend(self.model, name, device, self.backend.block_rows)
         return replace(self, backend=backend)
 
-    def _maps(self, some: Sequence[Tiled]) -> list[Mapped]:
+    def looked_at(self, some: Sequence[Tiled]) -> list[Looked]:
+        """What the networks say of images, before it is compared with what is usual."""
         terms = self.backend.score_features(together([tiled.features for tiled in some]))
         ends = np.cumsum([len(tiled.places) for tiled in some])
         found = []
         for tiled, end in zip(some, ends, strict=True):
             rows = slice(end - len(tiled.places), end)
-            errors = self.errors(terms.per_target[rows], tiled)
-            standardised = self.usual.standardised(errors, tiled.brightness)
-            match self.aggregate:
-                case Aggregate.HOTTEST:
-                    score = self.usual.score(standardised)
-                case Aggregate.TOTAL:
-                    score = float(terms.scores[rows].sum())
-            found.append(Mapped(score, standardised))
+            errors = self._errors(terms.per_target[rows], tiled)
+            odds = None
+            if self.defects is not None:
+                odds = log_odds(self.defects, self.backend, tiled.image)
+            found.append(Looked(errors, odds, float(terms.scores[rows].sum())))
         return found
 
-    def errors(self, per_target: Float64, tiled: Tiled) -> list[Float64]:
-        """Terms (rows, channels * pixels) as one map of errors for each level."""
+    def _errors(self, per_target: Float64, tiled: Tiled) -> Float64:
+        """Terms (rows, channels * pixels) as one map, the mean over channels."""
         side = self.preprocessor.layout.tile
-        by_pixel = per_target.reshape(len(per_target), -1, side * side).sum(1)
+        by_pixel = per_target.reshape(len(per_target), -1, side * side).mean(1)
         return joined(by_pixel, tiled, self.preprocessor.layout)
+
+    def _read(self, tiled: Tiled, looked: Looked) -> Mapped:
+        match self.maps:
+            case WholeMaps():
+                evidence = self.maps.read(looked.errors, looked.row_score)
+            case TileMaps():
+                assert looked.odds is not None
+                evidence = self.maps.read(looked.errors, looked.odds)
+        return Mapped(evidence, *tiled.image.shape[:2])
 
 
 AnyDetector: TypeAlias = Detector | ImageDetector
@@ -181,7 +216,7 @@ def of_images(detector: AnyDetector) -> ImageDetector:
     """
     if isinstance(detector, Detector):
         raise ConfigInvalid(
-            "the model looks at columns of a table, not at images. Give it a CSV or Parquet file, or "
-            "name a model that was trained on images; in Python, `anomaly.load`."
+            "the model looks at columns of a table, not at images. Give it a CSV or Parquet file, "
+            "or name a model that was trained on images; in Python use `anomaly.load`."
         )
     return detector

@@ -1,8 +1,7 @@
-"""Maps of errors: what is usual at each place, and how a whole map becomes one number.
+"""Maps of evidence: what is usual at each place, and how a whole image becomes one number.
 
-An error means little by itself: near the border and in the dark it is larger in every image. What
-is usual is learned by distance from the border and by brightness, on images that took no part in
-fitting the networks, so that an image in which nothing is wrong is calm everywhere.
+An error means little by itself: near the border, and on a rough surface, it is larger in every
+image. What is usual is learned on images that took no part in fitting the networks.
 """
 
 from __future__ import annotations
@@ -12,113 +11,186 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from anomaly.arrays import Float32, Float64, Int64
+from anomaly.arrays import Float64, Int64
 
 DISTANCES = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0])
 """Pixels from the border that separate bins; there is a ninth beyond."""
 
-BRIGHTNESS_BINS = 5
+BOX = 8
+"""Side of the boxes over which errors are averaged: a small defect fills one."""
 
-SHARES = (0.003, 0.03, 0.2)
-"""Of a map: a scratch fills a thousandth of it, a stain a fifth."""
+LARGEST_ERROR = 25.0
+"""Squared errors count at most so much, in variances of the pixels: one glint is no defect."""
+
+HOTTEST_PIXELS, HOTTEST_BOXES, HOTTEST_PLACES = 0.003, 0.01, 0.002
+"""Shares of a map whose mean counts."""
+
+FOR_A_BIN = 200
+"""Pixels that a bin must have to be believed half as much as all pixels together."""
+
+FAR = (-5.0, 30.0)
+"""Standardised statistics are kept within: beyond, they only say "far" and could overflow."""
 
 SMALLEST_SPREAD = 1e-6
 
+SMALLEST_SHARE = 0.1
+"""Of the spread over all pixels: no pixel's own is taken for less."""
+
 
 @dataclass(frozen=True)
-class Usual:
-    """What is usual, learned from maps of normal images.
+class Evidence:
+    """What is found in one image.
 
     Attributes:
-        brightness: (levels, BRIGHTNESS_BINS - 1) edges.
-        mean, spread: (levels, bins) of the errors in each bin.
-        top_mean, top_spread: (levels, len(SHARES)) of the means of the largest errors.
+        score: Higher is more anomalous.
+        layers: (height, width) each, of any size, where; around 0 is usual.
     """
 
-    brightness: Float64
+    score: float
+    layers: tuple[Float64, ...]
+
+
+@dataclass(frozen=True)
+class WholeMaps:
+    """Of images that are seen whole: the score is that of the row, errors are compared with those
+    of the same pixel.
+
+    Attributes:
+        mean, spread: (tile, tile) of the errors of each pixel.
+    """
+
     mean: Float64
     spread: Float64
-    top_mean: Float64
-    top_spread: Float64
 
     @staticmethod
-    def none(levels: int) -> Usual:
-        """Nothing learned: errors stay as they are."""
-        bins, tops = (len(DISTANCES) + 1) * BRIGHTNESS_BINS, (levels, len(SHARES))
-        return Usual(
-            np.zeros((levels, BRIGHTNESS_BINS - 1)),
-            np.zeros((levels, bins)),
-            np.ones((levels, bins)),
-            np.zeros(tops),
-            np.ones(tops),
-        )
+    def shapes(tile: int) -> dict[str, tuple[int, ...]]:
+        """The shape of every array, by name."""
+        return {"mean": (tile, tile), "spread": (tile, tile)}
 
     @staticmethod
-    def of(maps: Sequence[Sequence[Float64]], lights: Sequence[Sequence[Float32]]) -> Usual:
-        """From the maps of N images, levels each, and the brightness at the same pixels."""
-        levels = range(len(maps[0]))
-        inner = np.linspace(0, 1, BRIGHTNESS_BINS + 1)[1:-1]
-        edges = np.stack(
-            [np.quantile(np.concatenate([of[k].ravel() for of in lights]), inner) for k in levels]
+    def of(errors: Sequence[Float64]) -> WholeMaps:
+        """From the errors (tile, tile) of N normal images."""
+        stacked = np.stack(errors)
+        floor = max(SMALLEST_SHARE * float(stacked.std()), SMALLEST_SPREAD)
+        return WholeMaps(stacked.mean(0), np.maximum(stacked.std(0), floor))
+
+    def read(self, errors: Float64, score: float) -> Evidence:
+        """One image: its errors (tile, tile) and the score of its row."""
+        return Evidence(score, ((errors - self.mean) / self.spread,))
+
+
+@dataclass(frozen=True)
+class TileMaps:
+    """Of images in tiles: two independent looks, each on the scale of its own scatter, are joined.
+
+    One look is how badly hidden cells are guessed from their surroundings, compared with pixels as
+    far from the border and with the rest of the same image. The other are the log odds of a defect.
+
+    Attributes:
+        guess: (9,) usual squared error at each distance from the border.
+        odds: (2,) mean and standard deviation of log odds.
+        mean, spread: (3,) of the statistics of held-out images.
+        look_mean, look_spread: (2,) of the looks that these are joined to.
+    """
+
+    guess: Float64
+    odds: Float64
+    mean: Float64
+    spread: Float64
+    look_mean: Float64
+    look_spread: Float64
+
+    @staticmethod
+    def shapes() -> dict[str, tuple[int, ...]]:
+        """The shape of every array, by name."""
+        bins, three, two = (len(DISTANCES) + 1,), (3,), (2,)
+        return {
+            "guess": bins,
+            "odds": two,
+            "mean": three,
+            "spread": three,
+            "look_mean": two,
+            "look_spread": two,
+        }
+
+    @staticmethod
+    def of(errors: Sequence[Float64], odds: Sequence[Float64]) -> TileMaps:
+        """From squared errors (height, width) and log odds (height / 4, width / 4) of N normal
+        images that took no part in fitting."""
+        guess = _by_distance([np.minimum(e, LARGEST_ERROR) for e in errors])
+        every = np.concatenate([of.ravel() for of in odds])
+        scale = np.array([every.mean(), max(every.std(), SMALLEST_SPREAD)])
+        bare = TileMaps(guess, scale, np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
+        found = [bare._statistics(*bare._layers(e, o)) for e, o in zip(errors, odds, strict=True)]
+        mean, spread = _moments(np.array(found))
+        half = replace(bare, mean=mean, spread=spread)
+        look_mean, look_spread = _moments(np.array([half._looks(of) for of in found]))
+        return replace(half, look_mean=look_mean, look_spread=look_spread)
+
+    def read(self, errors: Float64, odds: Float64) -> Evidence:
+        """One image: its squared errors and log odds."""
+        ratios, boxes, places = self._layers(errors, odds)
+        looks = self._looks(self._statistics(ratios, boxes, places))
+        score = _log_mean_exp((looks - self.look_mean) / self.look_spread)
+        return Evidence(score, (np.log(boxes), places))
+
+    def _layers(self, errors: Float64, odds: Float64) -> tuple[Float64, Float64, Float64]:
+        """Errors over what is usual there and in this image, their means over boxes, and
+        standardised log odds."""
+        from scipy.ndimage import uniform_filter
+
+        usual = self.guess[distance_bins(errors)]
+        ratios = np.minimum(errors, LARGEST_ERROR) / usual
+        ratios = ratios / max(float(ratios.mean()), SMALLEST_SPREAD)
+        boxes = np.maximum(uniform_filter(ratios, BOX, mode="reflect"), SMALLEST_SPREAD)
+        return ratios, boxes, (odds - self.odds[0]) / self.odds[1]
+
+    def _statistics(self, ratios: Float64, boxes: Float64, places: Float64) -> Float64:
+        pixels = np.log(max(largest_mean(ratios, HOTTEST_PIXELS), SMALLEST_SPREAD))
+        return np.array(
+            [
+                pixels,
+                np.log(largest_mean(boxes, HOTTEST_BOXES)),
+                largest_mean(places, HOTTEST_PLACES),
+            ]
         )
-        moments = [
-            _moments(
-                np.concatenate([of[k].ravel() for of in maps]),
-                np.concatenate([bins(of[k], edges[k]).ravel() for of in lights]),
-            )
-            for k in levels
-        ]
-        mean, spread = (np.stack(part) for part in zip(*moments, strict=True))
-        flat = replace(Usual.none(len(levels)), brightness=edges, mean=mean, spread=spread)
-        tops = np.stack(
-            [tops_of(flat.standardised(of, light)) for of, light in zip(maps, lights, strict=True)]
-        )
-        scatter = np.maximum(tops.std(0), SMALLEST_SPREAD)
-        return replace(flat, top_mean=tops.mean(0), top_spread=scatter)
 
-    def standardised(self, maps: Sequence[Float64], lights: Sequence[Float32]) -> list[Float64]:
-        """The errors of one image on the scale on which 0 is usual and 1 is as much above as usual
-        errors scatter."""
-        found = []
-        for level, (errors, light) in enumerate(zip(maps, lights, strict=True)):
-            bin_of = bins(light, self.brightness[level])
-            found.append((errors - self.mean[level][bin_of]) / self.spread[level][bin_of])
-        return found
-
-    def score(self, standardised: Sequence[Float64]) -> float:
-        """One number of an image: higher is more anomalous.
-
-        The means of the largest 0.3, 3 and 20 % of each level, standardised, and of these the
-        logarithm of the mean of the exponentials: close to their largest, and still a sum.
-        """
-        tops = (tops_of(standardised) - self.top_mean) / self.top_spread
-        largest = tops.max()
-        return float(largest + np.log(np.exp(tops - largest).mean()))
+    def _looks(self, statistics: Float64) -> Float64:
+        standardised = (statistics - self.mean) / self.spread
+        return np.array([_log_mean_exp(standardised[:2]), _log_mean_exp(standardised[2:])])
 
 
-def bins(light: Float32, edges: Float64) -> Int64:
-    """(height, width) number of the bin of each pixel of one level."""
-    height, width = light.shape
-    down, across = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (height, width))
-    distance = np.digitize(np.minimum.outer(down, across), DISTANCES)
-    return distance * BRIGHTNESS_BINS + np.digitize(light, edges)
+Maps = WholeMaps | TileMaps
 
 
-def tops_of(maps: Sequence[Float64]) -> Float64:
-    """(levels, len(SHARES)) mean of the largest shares of each level."""
-    found = []
-    for values in maps:
-        ordered = np.sort(values, axis=None)[::-1]
-        found.append([ordered[: max(1, round(share * len(ordered)))].mean() for share in SHARES])
-    return np.array(found)
+def distance_bins(image: Float64) -> Int64:
+    """(height, width) the bin of each pixel by its distance from the border."""
+    down, across = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in image.shape)
+    bins: Int64 = np.digitize(np.minimum.outer(down, across), DISTANCES)
+    return bins
 
 
-def _moments(errors: Float64, bin_of: Int64) -> tuple[Float64, Float64]:
-    """Mean and standard deviation of each bin; of an empty one, those of all pixels."""
-    count = (len(DISTANCES) + 1) * BRIGHTNESS_BINS
-    n = np.bincount(bin_of, minlength=count)
-    filled = np.maximum(n, 1)
-    mean = np.bincount(bin_of, errors, count) / filled
-    square = np.bincount(bin_of, errors**2, count) / filled
-    spread = np.sqrt(np.maximum(square - mean**2, SMALLEST_SPREAD**2))
-    return np.where(n > 0, mean, errors.mean()), np.where(n > 0, spread, errors.std())
+def largest_mean(values: Float64, share: float) -> float:
+    """The mean of the largest share of the values, of at least one."""
+    count = max(1, round(share * values.size))
+    return float(np.partition(values, values.size - count, axis=None)[-count:].mean())
+
+
+def _by_distance(maps: Sequence[Float64]) -> Float64:
+    """The mean in each bin; a bin of few pixels is drawn to that of all."""
+    values = np.concatenate([of.ravel() for of in maps])
+    bins = np.concatenate([distance_bins(of).ravel() for of in maps])
+    many = len(DISTANCES) + 1
+    n = np.bincount(bins, minlength=many) + FOR_A_BIN
+    mean = (np.bincount(bins, values, many) + FOR_A_BIN * values.mean()) / n
+    usual: Float64 = np.maximum(mean, SMALLEST_SPREAD)
+    return usual
+
+
+def _moments(rows: Float64) -> tuple[Float64, Float64]:
+    return rows.mean(0), np.maximum(rows.std(0), SMALLEST_SPREAD)
+
+
+def _log_mean_exp(values: Float64) -> float:
+    """Close to the largest, and still a mean."""
+    return float(np.log(np.exp(np.clip(values, *FAR)).mean()))

@@ -11,6 +11,7 @@ from anomaly.cli import options
 from anomaly.cli.console import progress, result, say, table
 
 if TYPE_CHECKING:
+    from anomaly.image_detector import AnyDetector
     from training.table import Labels
 
 app = typer.Typer()
@@ -41,9 +42,23 @@ NormalLabel = Annotated[
     typer.Option("--normal-label", help="The label of normal rows. [default: 0]"),
 ]
 
+MaskColumn = Annotated[
+    str | None,
+    typer.Option(help="With --image-column: paths of masks, not zero where the anomaly is."),
+]
+
+OF_TABLES = (
+    *("schema", "id_column", "time_column", "context", "drop", "cycles"),
+    *("delimiter", "encoding", "newlines_in_values"),
+)
+"""Options of `train` that mean nothing for a folder of images."""
+
+OF_IMAGES = ("mask_column", "image_root", "on_error")
+
 
 @app.command()
 def train(
+    context_of_command: typer.Context,
     data: options.Data,
     name: Name,
     config: ConfigFile = None,
@@ -76,21 +91,24 @@ def train(
     ] = None,
     label_column: LabelColumn = None,
     normal_label: NormalLabel = None,
+    image_column: options.ImageColumn = None,
+    mask_column: MaskColumn = None,
+    image_root: options.ImageRoot = None,
+    on_error: options.OnError = "fail",
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
     newlines_in_values: options.Newlines = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fit a detector on normal rows, calibrate it, measure it, register it."""
+    """Fit a detector on normal rows or images, calibrate it, measure it, register it."""
     import warnings
 
-    from anomaly.artifact.mlflow_flavor import registry
     from anomaly.errors import ConfigInvalid
-    from anomaly.fitting import Progress
     from training import pipeline
     from training.config import load_config
     from training.schemas import training_schema
+    from training.telling import look_note, tell
 
     if time_column and group_column:
         raise ConfigInvalid(
@@ -107,8 +125,29 @@ def train(
         *(["split.by=group", f"split.group_column={group_column}"] if group_column else []),
         *_with_preset(settings, preset),
     ]
-    run = load_config(config, chosen)
     read = options.read_options(delimiter, encoding, newlines_in_values)
+    if options.are_images(data, image_column):
+        from training.image_commands import train_on_images
+        from training.image_data import table_of_images
+
+        of_rows = OF_TABLES[:6] if image_column else OF_TABLES
+        options.refuse_given(context_of_command, of_rows, "is for tables of rows, not for images")
+        train_on_images(
+            data,
+            name,
+            table_of_images(image_column, label_column, group_column, mask_column, image_root),
+            normal_label,
+            config,
+            chosen,
+            read,
+            is_skipping=options.is_skipping(on_error),
+            as_json=as_json,
+        )
+        return
+    options.refuse_given(
+        context_of_command, OF_IMAGES, "is for images: a folder, or a table with --image-column"
+    )
+    run = load_config(config, chosen)
     chosen_schema = training_schema(
         data,
         schema,
@@ -133,45 +172,10 @@ def train(
         # What the pipeline warns of comes back as notes, to be said once and kept in the card.
         warnings.simplefilter("ignore")
 
-        def on_look(look: Progress) -> None:
-            of = "held-out loss" if look.held_out else "loss"
-            note = f"{of} {look.loss:.4g}, {look.active_units} active units"
-            update(look.step, note, look.of_steps)
-
         trained = pipeline.train(
-            data, name, chosen_schema, run, labels=labels, options=read, on_look=on_look
+            data, name, chosen_schema, run, labels=labels, options=read, on_look=look_note(update)
         )
-    calibration = trained.detector.calibration
-    for note in trained.notes:
-        say(f"note: {note}")
-    rows = trained.detector.card.rows
-    lines = [
-        f"{name} version {trained.version}" + (" (champion)" if trained.is_champion else ""),
-        table([(key, f"{count:,}") for key, count in rows.items() if count], ("rows", "")),
-        f"threshold {calibration.threshold:.6g} at alpha = {calibration.alpha:g} "
-        f"({calibration.n} calibration {trained.detector.card.unit_of_calibration}s)",
-        table([(key, f"{value:.4g}") for key, value in trained.evaluation.metrics.items()]),
-        "",
-        f"score:   anomaly score ROWS.csv --model models:/{name}/{trained.version} "
-        "--output scored.csv",
-        f"serve:   anomaly serve models:/{name}@champion",
-        f"look:    mlflow ui --backend-store-uri {registry()[0]}",
-    ]
-    if not trained.is_champion:
-        lines.append(f"promote: anomaly promote {name} {trained.version}")
-    answer = {
-        "name": name,
-        "version": trained.version,
-        "champion": trained.is_champion,
-        "run_id": trained.run_id,
-        "alpha": calibration.alpha,
-        "threshold": calibration.threshold,
-        "calibration_rows": calibration.n,
-        "rows": rows,
-        "metrics": trained.evaluation.metrics,
-        "notes": trained.notes,
-    }
-    result(answer, as_json=as_json, text="\n".join(lines))
+    tell(name, trained, "ROWS.csv", as_json=as_json)
 
 
 def _labels(column: str | None, normal: str | None) -> Labels | None:
@@ -208,6 +212,8 @@ def calibrate(
     group_column: Annotated[
         str | None, typer.Option(help="Of --data, for a model that was calibrated on groups.")
     ] = None,
+    image_column: options.ImageColumn = None,
+    image_root: options.ImageRoot = None,
     output: Annotated[
         Path | None, typer.Option(help="For a model from a directory: the new directory.")
     ] = None,
@@ -217,10 +223,13 @@ def calibrate(
     as_json: options.Json = False,
 ) -> None:
     """Change the threshold: the same weights as a new version."""
-    import anomaly
+    from anomaly.artifact import load_any
     from anomaly.artifact.directory import save
     from anomaly.artifact.mlflow_flavor import find
     from anomaly.errors import ConfigInvalid
+    from anomaly.image_detector import ImageDetector
+    from training.image_commands import recalibrated_on_images
+    from training.image_data import table_of_images
     from training.pipeline import kept_if_unregistered, register
     from training.remeasure import recalibrated
     from training.tracking import tracked_run
@@ -234,7 +243,13 @@ def calibrate(
             "takes none."
         )
     read = options.read_options(delimiter, encoding, newlines_in_values)
-    detector = recalibrated(anomaly.load(model), alpha, data, read, group_column)
+    loaded = load_any(model)
+    detector: AnyDetector
+    if isinstance(loaded, ImageDetector):
+        of = table_of_images(image_column, None, group_column, None, image_root)
+        detector = recalibrated_on_images(loaded, alpha, data, of, read)
+    else:
+        detector = recalibrated(loaded, alpha, data, read, group_column)
     calibration = detector.calibration
     said = f"threshold {calibration.threshold:.6g} at alpha = {calibration.alpha:g}"
     answer = {"alpha": calibration.alpha, "threshold": calibration.threshold}
@@ -269,21 +284,41 @@ def evaluate(
         str | None,
         typer.Option(help="For a model calibrated on groups: which object each row measures."),
     ] = None,
+    image_column: options.ImageColumn = None,
+    mask_column: MaskColumn = None,
+    image_root: options.ImageRoot = None,
+    on_error: options.OnError = "fail",
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
     newlines_in_values: options.Newlines = False,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a model on rows that took no part in training."""
-    import anomaly
+    """Measure a model on rows or images that took no part in training."""
+    from anomaly.artifact import load_any
     from anomaly.backends.backend import device_named
+    from anomaly.image_detector import of_tables
     from training.remeasure import evaluate_file
 
-    detector = anomaly.load(model, device_named(device))
-    labels = _labels(label_column, normal_label)
+    detector = load_any(model, device_named(device))
     read = options.read_options(delimiter, encoding, newlines_in_values)
-    found = evaluate_file(detector, data, labels, read, group_column)
+    if options.are_images(data, image_column):
+        from training.image_commands import evaluate_on_images
+        from training.image_data import table_of_images
+
+        of = table_of_images(image_column, label_column, group_column, mask_column, image_root)
+        evaluate_on_images(
+            detector,
+            data,
+            of,
+            normal_label,
+            read,
+            is_skipping=options.is_skipping(on_error),
+            as_json=as_json,
+        )
+        return
+    labels = _labels(label_column, normal_label)
+    found = evaluate_file(of_tables(detector), data, labels, read, group_column)
     by_missing = found.false_alarms_by_missing
     lines = [table([(key, f"{value:.4g}") for key, value in found.metrics.items()])]
     if len(by_missing) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -16,9 +16,20 @@ from anomaly.data.schema import STRICT, first_reason
 from anomaly.data.splits import SplitConfig
 from anomaly.errors import ConfigInvalid
 from anomaly.fitting import FitConfig
+from anomaly.image_assembly import (
+    IMAGE_PRESETS,
+    ImageDetectorConfig,
+    check_image_config,
+    image_config_as_plain,
+)
 from anomaly.presets import preset_config
 
 DEFAULT_TEST_SHARE = 0.2
+
+DEFAULT_EARLY_STOP_SHARE = 0.15
+"""Of images."""
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -39,6 +50,26 @@ class RunConfig:
     detector: DetectorConfig = DetectorConfig()
 
 
+@dataclass(frozen=True, config=STRICT)
+class ImageRunConfig:
+    """One training run on images, besides the images and the name.
+
+    Attributes:
+        preset: Where `detector` starts from; see `anomaly.image_assembly`.
+        split: Shares of the split. Early-stop images also tell which errors are usual where, so
+            there must be some.
+        detector: Everything that shapes the detector.
+    """
+
+    preset: str
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: Device = Device.AUTO
+    split: SplitConfig = SplitConfig(
+        test_share=DEFAULT_TEST_SHARE, early_stop_share=DEFAULT_EARLY_STOP_SHARE
+    )
+    detector: ImageDetectorConfig = ImageDetectorConfig()
+
+
 def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
     """The file, with `key=value` settings on top, both on top of the preset.
 
@@ -49,24 +80,12 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
         ConfigInvalid: not YAML, an unknown key, a value out of range, an unknown preset, or parts
             that do not go together.
     """
-    plain = _read(path) if path else {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ConfigInvalid(f"--set takes key=value, such as `seed=1`, got {setting!r}.")
-        _place(plain, key.split("."), _value(value, setting), setting)
-    preset = str(plain.get("preset", "default"))
+    plain = _given(path, settings)
     base = {
         "split": {"test_share": DEFAULT_TEST_SHARE},
-        "detector": as_plain(preset_config(preset)),
+        "detector": as_plain(preset_config(str(plain.get("preset", "default")))),
     }
-    try:
-        config = _ADAPTER.validate_python(_merged(base, plain))
-    except ValidationError as error:
-        where = f"{path}: " if path else ""
-        raise ConfigInvalid(
-            f"{where}{first_reason(error)}. `anomaly config schema` prints every key."
-        ) from error
+    config = _validated(_ADAPTER, _merged(base, plain), path)
     check_config(config.detector)
     if config.detector.fit.patience != FitConfig().patience and not config.split.early_stop_share:
         raise ConfigInvalid(
@@ -76,13 +95,53 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
     return config
 
 
-def to_plain(config: RunConfig) -> dict[str, Any]:
+def load_image_config(
+    path: Path | None, settings: Iterable[str], usual_preset: str
+) -> ImageRunConfig:
+    """As `load_config`, for images.
+
+    Args:
+        usual_preset: Where the file and the settings name none.
+
+    Raises:
+        ConfigInvalid: as `load_config`, or no image is held out to tell which errors are usual.
+    """
+    plain = _given(path, settings)
+    preset = str(plain.setdefault("preset", usual_preset))
+    if preset not in IMAGE_PRESETS:
+        raise ConfigInvalid(
+            f"no preset for images is named {preset!r}. There are: {', '.join(IMAGE_PRESETS)}."
+        )
+    base = {
+        "split": {
+            "test_share": DEFAULT_TEST_SHARE,
+            "early_stop_share": DEFAULT_EARLY_STOP_SHARE,
+        },
+        "detector": image_config_as_plain(IMAGE_PRESETS[preset]),
+    }
+    config = _validated(_IMAGE_ADAPTER, _merged(base, plain), path)
+    check_image_config(config.detector)
+    if not config.split.early_stop_share:
+        raise ConfigInvalid(
+            "early-stop images tell which errors are usual where, so split.early_stop_share cannot "
+            f"be 0. Leave it at {DEFAULT_EARLY_STOP_SHARE}."
+        )
+    if config.split.by == "time":
+        raise ConfigInvalid("images have no time column: split them by `row` or by `group`.")
+    return config
+
+
+def to_plain(config: RunConfig | ImageRunConfig) -> dict[str, Any]:
     """The resolved configuration as dictionaries and lists."""
-    plain: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    plain: dict[str, Any] = (
+        _ADAPTER.dump_python(config, mode="json")
+        if isinstance(config, RunConfig)
+        else _IMAGE_ADAPTER.dump_python(config, mode="json")
+    )
     return plain
 
 
-def to_yaml(config: RunConfig) -> str:
+def to_yaml(config: RunConfig | ImageRunConfig) -> str:
     """The resolved configuration as YAML that `load_config` reads."""
     return yaml.safe_dump(to_plain(config), sort_keys=False)
 
@@ -90,6 +149,27 @@ def to_yaml(config: RunConfig) -> str:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of `run.yaml`, for editors."""
     return _ADAPTER.json_schema()
+
+
+def _given(path: Path | None, settings: Iterable[str]) -> dict[str, Any]:
+    """The file with the settings on top."""
+    plain = _read(path) if path else {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigInvalid(f"--set takes key=value, such as `seed=1`, got {setting!r}.")
+        _place(plain, key.split("."), _value(value, setting), setting)
+    return plain
+
+
+def _validated(adapter: TypeAdapter[Config], plain: dict[str, Any], path: Path | None) -> Config:
+    try:
+        return adapter.validate_python(plain)
+    except ValidationError as error:
+        where = f"{path}: " if path else ""
+        raise ConfigInvalid(
+            f"{where}{first_reason(error)}. `anomaly config schema` prints every key."
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -137,3 +217,4 @@ def _same_kind(old: Any, new: Any) -> bool:
 
 
 _ADAPTER = TypeAdapter(RunConfig)
+_IMAGE_ADAPTER = TypeAdapter(ImageRunConfig)

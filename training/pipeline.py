@@ -20,6 +20,7 @@ from anomaly.data.splits import Splits, duplicate_share
 from anomaly.detector import Detector
 from anomaly.errors import DependencyDown
 from anomaly.fitting import Progress
+from anomaly.image_detector import AnyDetector
 from training.config import RunConfig, to_plain, to_yaml
 from training.evaluate import Evaluation, evaluate
 from training.report import figures
@@ -145,14 +146,14 @@ def finish(
     return register(detector, name)
 
 
-def register(detector: Detector, name: str) -> tuple[str, bool, str]:
+def register(detector: AnyDetector, name: str) -> tuple[str, bool, str]:
     """Log the model to the active run and register it: version, whether champion, run."""
     registered, is_champion = log_model(detector, name)
     return str(registered.version), is_champion, str(registered.run_id)
 
 
 @contextmanager
-def kept_if_unregistered(detector: Detector, name: str) -> Iterator[None]:
+def kept_if_unregistered(detector: AnyDetector, name: str) -> Iterator[None]:
     """Save the detector beside if the registry fails within the block."""
     try:
         yield

@@ -14,12 +14,18 @@ from anomaly.data.options import ReadOptions
 from anomaly.data.records import is_missing
 from anomaly.data.schema import Schema
 from anomaly.data.splits import SplitConfig, refuse_missing
-from anomaly.detector import Detector
+from anomaly.detector import Card, Detector
 from anomaly.errors import BadData, ConfigInvalid
 from anomaly.explain import Baseline
 from training.config import RunConfig
 from training.evaluate import Evaluation, evaluate
 from training.table import Labels, Table, file_digest, read_table
+
+LASTING = (
+    *("test/auroc", "test/average_precision", "test/normal_rows", "test/anomalies"),
+    *("test/pixel_auroc", "test/pixel_aupro"),
+)
+"""Metrics that do not depend on the threshold."""
 
 
 def recalibrated(
@@ -41,15 +47,11 @@ def recalibrated(
         BadData: `data` is the file that the model was trained on, or a row has no group.
         ConfigInvalid: groups for a model of rows, or none for a model of groups.
     """
-    old, card = detector.calibration, detector.card
+    old, card = detector.calibration, outdated(detector.card)
     rate = old.alpha if alpha is None else alpha
-    # Notes on the old calibration, and rates at the old threshold, would no longer be true.
-    notes = tuple(n for n in card.notes if "alpha is" not in n and not n.startswith("alpha was"))
-    lasting = ("test/auroc", "test/average_precision", "test/normal_rows", "test/anomalies")
-    metrics = {key: value for key, value in card.metrics.items() if key in lasting}
     note = f"alpha was {old.alpha:g} when the model was trained and measured"
     if data is None:
-        card = replace(card, notes=(*notes, note), metrics=metrics)
+        card = replace(card, notes=(*card.notes, note))
         return replace(detector.with_alpha(rate), card=card)
     if file_digest(data) == card.data.get("sha256"):
         raise BadData(
@@ -61,7 +63,7 @@ def recalibrated(
     table = _table(detector, data, None, options or ReadOptions(), group_column)
     terms = detector.backend.score_features(detector.features(table.records))
     scores = terms.scores if table.groups is None else highest_of_each(terms.scores, table.groups)
-    notes = tuple(n for n in notes if HIDING not in n)
+    notes = tuple(n for n in card.notes if HIDING not in n)
     found = Contamination.of_scores(terms.scores)
     hiding = (found.message,) if found.is_likely else ()
     note = f"calibrated anew on {len(terms.scores):,} rows of {data.name}"
@@ -69,7 +71,6 @@ def recalibrated(
         card,
         rows={**card.rows, "calibration": len(terms.scores)},
         notes=(*notes, *hiding, note),
-        metrics=metrics,
     )
     return replace(
         detector,
@@ -77,6 +78,14 @@ def recalibrated(
         baseline=Baseline.of(detector.preprocessor.features.target_columns, terms),
         card=card,
     )
+
+
+def outdated(card: Card) -> Card:
+    """The card without what no longer holds at another threshold: notes on the old calibration, and
+    rates that were measured there."""
+    notes = tuple(n for n in card.notes if "alpha is" not in n and not n.startswith("alpha was"))
+    lasting = {key: value for key, value in card.metrics.items() if key in LASTING}
+    return replace(card, notes=notes, metrics=lasting)
 
 
 def evaluate_file(

@@ -12,6 +12,7 @@ from anomaly.data.records import Records
 from anomaly.detector import Detector
 from anomaly.explain import by_column
 from anomaly.fitting import Progress
+from anomaly.image_detector import AnyDetector
 from training.evaluate import Evaluation
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def figures(
 
 def loss_figure(history: Sequence[Progress]) -> Figure:
     """Loss, reconstruction and KL while training and on whole rows, and active units."""
-    figure, axes = _figure(1, 4, (15, 3.4))
+    figure, axes = new_figure(1, 4, (15, 3.4))
     steps = [look.step for look in history]
     best = [look for look in history if look.best][-1]
     whole = "early-stop rows" if best.held_out else "fit rows, nothing hidden"
@@ -62,9 +63,9 @@ def loss_figure(history: Sequence[Progress]) -> Figure:
     return figure
 
 
-def score_figure(detector: Detector, evaluation: Evaluation) -> Figure:
+def score_figure(detector: AnyDetector, evaluation: Evaluation) -> Figure:
     """Margins of calibration rows, normal test rows and anomalies, with the threshold at 1."""
-    figure, axes = _figure(1, 1, (8, 4))
+    figure, axes = new_figure(1, 1, (8, 4))
     axis = axes[0]
     calibration = detector.calibration
     parts = {
@@ -100,7 +101,7 @@ def roc_pr_figure(evaluation: Evaluation) -> Figure:
     """ROC and precision-recall curves, with the operating point."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
-    figure, axes = _figure(1, 2, (10, 4.2))
+    figure, axes = new_figure(1, 2, (10, 4.2))
     truth, metrics = evaluation.is_anomalous, evaluation.metrics
     false_positive, true_positive, _ = roc_curve(truth, evaluation.scores)
     axes[0].plot(false_positive, true_positive, color=NORMAL)
@@ -132,7 +133,7 @@ def feature_figure(detector: Detector, evaluation: Evaluation, test: Records) ->
     normal, anomalous = excess[~evaluation.is_anomalous], excess[evaluation.is_anomalous]
     leading = anomalous if len(anomalous) else normal
     order = np.argsort(-leading.mean(axis=0))[:MOST_BARS][::-1]
-    figure, axes = _figure(1, 1, (8, 1.2 + 0.26 * len(order)))
+    figure, axes = new_figure(1, 1, (8, 1.2 + 0.26 * len(order)))
     axis, at = axes[0], np.arange(len(order))
     for part, offset, color, name in (
         (normal, -0.2, NORMAL, "normal"),
@@ -162,7 +163,7 @@ def latent_figure(detector: Detector, evaluation: Evaluation, test: Records) -> 
     normal = ~evaluation.is_anomalous
     basis = PCA(2).fit(latents[normal] if normal.sum() > 2 else latents)
     points = basis.transform(latents)
-    figure, axes = _figure(1, 1, (6, 5.4))
+    figure, axes = new_figure(1, 1, (6, 5.4))
     for mask, color, name in ((normal, NORMAL, "normal"), (~normal, ANOMALY, "anomalous")):
         chosen = np.flatnonzero(mask)[:MOST_POINTS]
         if len(chosen):
@@ -182,7 +183,7 @@ def _bent(margins: Float64) -> Float64:
     return np.where(margins <= 2, margins, 2 + np.log(above / 2) * 2)
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list]:  # type: ignore[type-arg]
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list]:  # type: ignore[type-arg]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

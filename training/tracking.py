@@ -36,6 +36,11 @@ class Tracker:
         mlflow.log_input(_NamedData(source, name=name, digest=digest[:32]), context="training")
         mlflow.log_text(schema.to_yaml(), "schema.yaml")
 
+    def files(self, name: str, digest: str) -> None:
+        """The images by the folder or table that names them, and a digest; no pixel of them."""
+        source = mlflow.data.dataset_source_registry.resolve_dataset_source(name)
+        mlflow.log_input(_NamedData(source, name=name, digest=digest[:32]), context="training")
+
     def look(self, progress: Progress) -> None:
         """One point of the curves: while training, and on early-stop rows or else fit rows."""
         of = "val" if progress.held_out else "fit"

@@ -89,8 +89,7 @@ def _input(detector: AnyDetector) -> str:
         )
     return (
         f"**Input.** Images, seen in {colour}, at {preprocessor.scale:.3g} of their size, in tiles "
-        f"of {layout.tile} x {layout.tile} pixels on {layout.levels} levels, each of half the size "
-        "of the one before."
+        f"of {layout.tile} x {layout.tile} pixels."
     )
 
 
@@ -132,7 +131,7 @@ def describe(detector: AnyDetector) -> dict[str, Any]:
         **(
             {"schema": detector.schema.to_plain()}
             if isinstance(detector, Detector)
-            else {"images": asdict(detector.preprocessor), "aggregate": str(detector.aggregate)}
+            else {"images": asdict(detector.preprocessor)}
         ),
         "card": asdict(detector.card),
     }

@@ -10,29 +10,32 @@ from anomaly.artifact.golden import check_scores
 from anomaly.artifact.manifest import ImageEntry
 from anomaly.artifact.tensors import Tensors
 from anomaly.backends.backend import Backend
+from anomaly.backends.defects import DefectModel
 from anomaly.calibration import Calibration
 from anomaly.data.pixels import Pixels
 from anomaly.detector import Card
 from anomaly.errors import ArtifactRejected
 from anomaly.image_detector import ImageDetector
-from anomaly.maps import Usual
+from anomaly.maps import Maps, TileMaps, WholeMaps
 from anomaly.models.convolutional import ConvNetworks
+from anomaly.preprocessing.images import PLANES
 
-PREFIX = "usual."
+MAPS = "maps."
 N_GOLDEN = 4
 GOLDEN_SIDE = 96
 
 
 def describe_images(detector: ImageDetector) -> tuple[ImageEntry, Tensors]:
     """Take a detector apart into what JSON and what tensors hold."""
+    defects = detector.defects
     entry = ImageEntry(
         preprocessor=detector.preprocessor,
-        aggregate=detector.aggregate,
-        heat_unit=detector.heat_unit,
+        defects=None if defects is None else defects.network,
+        heat_units=detector.heat_units,
         golden_scores=tuple(detector.anomaly_score(golden_images(detector)).tolist()),
     )
-    tensors = {f"{PREFIX}{f.name}": getattr(detector.usual, f.name) for f in fields(Usual)}
-    return entry, tensors
+    tensors = {f"{MAPS}{f.name}": getattr(detector.maps, f.name) for f in fields(detector.maps)}
+    return entry, {**tensors, **({} if defects is None else defects.parameters)}
 
 
 def build_images(
@@ -45,23 +48,41 @@ def build_images(
         KeyError: an array is missing.
     """
     preprocessor, vae = entry.preprocessor, backend.model.vae
-    usual = Usual(*(tensors[f"{PREFIX}{f.name}"] for f in fields(Usual)))
-    side = preprocessor.layout.tile
+    side, channels = preprocessor.layout.tile, preprocessor.channels
     is_of_tiles = (
         isinstance(vae.networks, ConvNetworks)
         and (vae.networks.height, vae.networks.width) == (side, side)
-        and vae.sizes.inputs == (preprocessor.channels + 1) * side * side
-        and vae.sizes.context == preprocessor.context
-        and vae.likelihood.gaussian == vae.likelihood.targets == preprocessor.channels * side * side
+        and (vae.sizes.inputs, vae.sizes.context) == ((channels + PLANES) * side * side, 0)
+        and vae.likelihood.gaussian == vae.likelihood.targets == channels * side * side
+        and len(preprocessor.center) == len(preprocessor.spread) == channels
     )
     if not is_of_tiles:
         raise ArtifactRejected("the model explains other tiles than the images are cut into")
-    needed = Usual.none(preprocessor.layout.levels)
-    if any(getattr(usual, f.name).shape != getattr(needed, f.name).shape for f in fields(Usual)):
-        raise ArtifactRejected("the usual errors have another shape than the model needs")
-    return ImageDetector(
-        preprocessor, entry.aggregate, usual, entry.heat_unit, calibration, card, backend
-    )
+    is_whole = preprocessor.layout.whole
+    if is_whole != (entry.defects is None) or len(entry.heat_units) != (1 if is_whole else 2):
+        raise ArtifactRejected("defects are looked for in tiles, and nowhere else")
+    maps: Maps
+    if is_whole:
+        maps = WholeMaps(**_arrays(tensors, MAPS, WholeMaps.shapes(side), np.float64))
+    else:
+        maps = TileMaps(**_arrays(tensors, MAPS, TileMaps.shapes(), np.float64))
+    defects = None
+    if entry.defects is not None:
+        if entry.defects.channels != channels:
+            raise ArtifactRejected("defects are looked for in other colours than the images have")
+        shapes = entry.defects.shapes()
+        defects = DefectModel(entry.defects, _arrays(tensors, "", shapes, np.float32))
+    return ImageDetector(preprocessor, maps, defects, entry.heat_units, calibration, card, backend)
+
+
+def _arrays(
+    tensors: Tensors, prefix: str, shapes: dict[str, tuple[int, ...]], kind: type
+) -> Tensors:
+    found = {name: tensors[f"{prefix}{name}"] for name in shapes}
+    for name, array in found.items():
+        if array.shape != shapes[name] or array.dtype != kind:
+            raise ArtifactRejected(f"the tensor {prefix + name!r} has another shape or type")
+    return found
 
 
 def check_golden_images(detector: ImageDetector, entry: ImageEntry) -> None:

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from anomaly.calibration import Rule
 from anomaly.data.schema import STRICT, Cycle, Schema
 from anomaly.detector import Card
-from anomaly.image_detector import Aggregate
+from anomaly.models.defects import DefectNetwork
 from anomaly.models.ops import BLOCK_MULTIPLE
 from anomaly.models.vae import VAE
 from anomaly.preprocessing.images import ImagePreprocessor
@@ -125,8 +125,8 @@ class ImageEntry:
     """
 
     preprocessor: ImagePreprocessor
-    aggregate: Aggregate
-    heat_unit: Annotated[float, Field(gt=0)]
+    defects: DefectNetwork | None
+    heat_units: tuple[Annotated[float, Field(gt=0)], ...]
     golden_scores: tuple[float, ...]
     kind: Literal["image"] = "image"
 

@@ -87,7 +87,7 @@ class Backend:
         self.device = device
         self.block_rows = block
         self._multiple = TILE_ROWS if name is BackendName.NUMPY else block
-        self._ops = ops
+        self.ops = ops
         self._members = [
             {key: ops.array(value) for key, value in member.items()} for member in model.members
         ]
@@ -128,7 +128,7 @@ class Backend:
         return in_blocks(function, arrays, self.block_rows, self._multiple)
 
     def _terms_of_block(self, block: tuple[Values, ...]) -> list[Values]:
-        ops, model = self._ops, self.model
+        ops, model = self.ops, self.model
         with ops.inference():
             batch = Batch(*(ops.array(array) for array in block))
             each = [model.score.terms(ops, model.vae, member, batch) for member in self._members]
@@ -137,13 +137,13 @@ class Backend:
             return [ops.numpy(per_target), ops.numpy(rest)]
 
     def _remember_block(self, score: RememberingScore, block: tuple[Values, ...]) -> list[Values]:
-        ops, vae = self._ops, self.model.vae
+        ops, vae = self.ops, self.model.vae
         with ops.inference():
             batch = Batch(*(ops.array(array) for array in block))
             return [ops.numpy(score.remembered(ops, vae, m, batch)) for m in self._members]
 
     def _encode_block(self, block: tuple[Values, ...]) -> list[Values]:
-        ops = self._ops
+        ops = self.ops
         with ops.inference():
             batch = Batch(*(ops.array(array) for array in block))
             q = self.model.vae.encode(ops, self._members[0], batch.inputs, batch.context)
@@ -151,7 +151,7 @@ class Backend:
             return [ops.numpy(q.loc), ops.numpy(scale)]
 
     def _decode_block(self, block: tuple[Values, ...]) -> list[Values]:
-        ops, vae = self._ops, self.model.vae
+        ops, vae = self.ops, self.model.vae
         with ops.inference():
             z, context = (ops.array(array) for array in block)
             outputs = vae.decode(ops, self._members[0], z[None], context)

@@ -45,6 +45,7 @@ def schema(
 
 @app.command()
 def score(
+    context_of_command: typer.Context,
     data: options.Data,
     model: options.Model,
     output: Annotated[Path, typer.Option("--output", help="A .csv or .parquet file.")],
@@ -61,15 +62,25 @@ def score(
         typer.Option(help="Where quarantined rows are listed. [default: OUTPUT.rejects.csv]"),
     ] = None,
     fail_on_anomaly: Annotated[
-        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if any row is flagged.")
+        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if anything is flagged.")
     ] = False,
+    image_column: options.ImageColumn = None,
+    image_root: options.ImageRoot = None,
+    heatmaps: Annotated[
+        Path | None,
+        typer.Option(help="A folder for pictures of the flagged images under their heat."),
+    ] = None,
+    every_heatmap: Annotated[
+        bool, typer.Option("--every-heatmap", help="Also of the images that are not flagged.")
+    ] = False,
+    on_error: options.OnError = "fail",
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
     newlines_in_values: options.Newlines = False,
     as_json: options.Json = False,
 ) -> None:
-    """Score every row of a file and flag the anomalies."""
+    """Score every row of a file, or every image of a folder, and flag the anomalies."""
     from dataclasses import asdict
 
     import anomaly
@@ -78,6 +89,34 @@ def score(
     from anomaly.batch.sinks import check_suffix
     from anomaly.errors import ConfigInvalid
 
+    if options.are_images(data, image_column):
+        from anomaly.cli.image_commands import score_folder
+
+        of_rows = ["keep_input", "bad_rows"]
+        of_rows += [] if image_column else ["delimiter", "encoding", "newlines_in_values"]
+        options.refuse_given(context_of_command, of_rows, "is for tables of rows, not for images")
+        flagged = score_folder(
+            data,
+            model,
+            output,
+            alpha=alpha,
+            image_column=image_column,
+            image_root=image_root,
+            heatmaps=heatmaps,
+            every_heatmap=every_heatmap,
+            is_skipping=options.is_skipping(on_error),
+            rejects=rejects,
+            device=device,
+            read=options.read_options(delimiter, encoding, newlines_in_values),
+            as_json=as_json,
+        )
+        if fail_on_anomaly and flagged:
+            raise typer.Exit(FAIL_ON_ANOMALY)
+        return
+    of_images = ("image_root", "heatmaps", "every_heatmap", "on_error")
+    options.refuse_given(
+        context_of_command, of_images, "is for images: a folder, or a table with --image-column"
+    )
     if bad_rows not in ("fail", "quarantine"):
         raise ConfigInvalid(f"--bad-rows is `fail` or `quarantine`, not {bad_rows!r}.")
     if rejects is not None and bad_rows == "fail":
@@ -136,6 +175,13 @@ def explain(
     import anomaly
     from anomaly.backends.backend import device_named
     from anomaly.batch.reasons import explained_rows, reasons_text
+    from anomaly.errors import ConfigInvalid
+
+    if data.is_dir():
+        raise ConfigInvalid(
+            "where an image is odd is told by its heatmap: `anomaly score FOLDER --model MODEL "
+            "--output scored.csv --heatmaps heatmaps`."
+        )
 
     detector = anomaly.load(model, device_named(device))
     read = options.read_options(delimiter, encoding, newlines_in_values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 Data = Annotated[
     Path,
     typer.Argument(
-        help="CSV (also .gz) or Parquet file.",
+        help="CSV (also .gz) or Parquet file; of images a folder, or a table with --image-column.",
         metavar="DATA",
         show_default=False,
         readable=False,  # whoever opens it tells what is wrong, with its exit code
@@ -44,11 +45,58 @@ Alpha = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", help="DATA is a table of images: the column of their paths."),
+]
+ImageRoot = Annotated[
+    Path | None,
+    typer.Option("--image-root", help="What those paths start from. [default: DATA's folder]"),
+]
+OnError = Annotated[
+    str,
+    typer.Option(
+        "--on-error", help="Image files that cannot be read: `fail` at the first, or `skip` them."
+    ),
+]
 Delimiter = Annotated[str, typer.Option("--delimiter", help="Of a CSV; \\t for a tab.")]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of a CSV; never guessed.")]
 Newlines = Annotated[
     bool, typer.Option("--newlines-in-values", help="Quoted CSV values may span lines.")
 ]
+
+
+def are_images(data: Path, image_column: str | None) -> bool:
+    """Whether DATA names images: a folder, or a table with a column of paths."""
+    return image_column is not None or data.is_dir()
+
+
+def refuse_given(context: typer.Context, names: Sequence[str], why: str) -> None:
+    """Refuse options that would do nothing here.
+
+    Raises:
+        ConfigInvalid: names those that were given.
+    """
+    from anomaly.errors import ConfigInvalid
+
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigInvalid(f"{flags}: {why}. Leave it out.")
+
+
+def is_skipping(on_error: str) -> bool:
+    """Whether image files that cannot be read are left out.
+
+    Raises:
+        ConfigInvalid: neither `fail` nor `skip`.
+    """
+    from anomaly.errors import ConfigInvalid
+
+    if on_error not in ("fail", "skip"):
+        raise ConfigInvalid(f"--on-error is `fail` or `skip`, not {on_error!r}.")
+    return on_error == "skip"
 
 
 def read_options(delimiter: str, encoding: str, newlines_in_values: bool) -> ReadOptions:

@@ -14,7 +14,6 @@ from anomaly.fitting.config import FitConfig
 from anomaly.fitting.loop import Fitted, Progress, minimise
 from anomaly.models.objective import Batch
 from anomaly.models.vae import VAE
-from anomaly.preprocessing.images import level_context
 
 if TYPE_CHECKING:
     from anomaly.models.torch_ops import TorchOps
@@ -28,7 +27,7 @@ MOST_WATCHED = 128
 def fit_tiles(
     vae: VAE,
     config: FitConfig,
-    images: Sequence[Sequence[Float32]],
+    images: Sequence[Float32],
     held_out: Features,
     masks: Float32,
     seed: int,
@@ -38,7 +37,7 @@ def fit_tiles(
     """Minimise the objective on random tiles of the images, over the pixels that are hidden.
 
     Args:
-        images: Of each fit image its levels, (height, width, channels), as the networks see them.
+        images: (height, width, channels) of each fit image, as the networks see it.
         held_out: Tiles of early-stop images; the parameters of their smallest loss are kept.
         masks: (M, 1, P), 0 where hidden: each tile gets one of them at random. A single mask of
             ones hides nothing, and the loss is over all pixels.
@@ -69,7 +68,7 @@ class TileSource:
         ops: TorchOps,
         vae: VAE,
         config: FitConfig,
-        images: Sequence[Sequence[Float32]],
+        images: Sequence[Float32],
         held_out: Features,
         masks: Float32,
         seed: int,
@@ -80,10 +79,10 @@ class TileSource:
         self._ops, self._config, self._images = ops, config, images
         self._rng, self._generator = np.random.default_rng([seed, 3]), generator
         self._targets = vae.likelihood.targets
-        self._channels = images[0][0].shape[-1]
+        self._channels = images[0].shape[-1]
         self._side = round((self._targets / self._channels) ** 0.5)
         self._masks = ops.array(masks[:, 0])
-        # Evenly from all of them: tiles come image by image, and level by level.
+        # Evenly from all of them: tiles come image by image.
         chosen = np.linspace(0, len(held_out) - 1, min(len(held_out), MOST_WATCHED))
         watched = on_device(held_out.take(chosen.astype(np.int64)), ops.device)
         phases = torch.arange(len(watched.targets), device=ops.device) % len(masks)
@@ -91,24 +90,21 @@ class TileSource:
         self.watched_rows = len(watched.targets)
 
     def batch(self, step: int, parameters: Parameters) -> Batch:
-        """Tiles of random levels of random images."""
+        """Random tiles of random images."""
         rows, side = self._config.batch_rows, self._side
         pixels = np.zeros((rows, self._channels, side, side), np.float32)
         visible = np.zeros((rows, 1, side, side), np.float32)
-        levels = len(self._images[0])
-        chosen = self._rng.integers(len(self._images), size=rows)
-        for row, number in enumerate(chosen):
-            level = row % levels
-            piece = self._piece(self._images[number][level])
+        for row, number in enumerate(self._rng.integers(len(self._images), size=rows)):
+            piece = self._piece(self._images[number])
             height, width = piece.shape[:2]
             pixels[row, :, :height, :width] = piece.transpose(2, 0, 1)
             visible[row, 0, :height, :width] = 1.0
         flat, seen = pixels.reshape(rows, -1), visible.reshape(rows, -1)
         arrays = (
-            np.concatenate([flat, seen], axis=1),
+            np.concatenate([flat, seen, seen], axis=1),
             flat,
             np.tile(seen, self._channels),
-            level_context(np.arange(rows) % levels, levels),
+            np.zeros((rows, 0), np.float32),
         )
         return Batch(*(self._ops.array(array) for array in arrays))
 
@@ -121,8 +117,8 @@ class TileSource:
             width = torch.rand((rows, 1), generator=self._generator, device=where)
             blur = torch.randn(batch.targets.shape, generator=self._generator, device=where)
             seen = batch.targets + (2 * self._config.noise) * width * blur * batch.observed
-            plane = batch.inputs[:, self._targets :]
-            batch = dataclasses.replace(batch, inputs=torch.cat([seen, plane], 1))
+            planes = batch.inputs[:, self._targets :]
+            batch = dataclasses.replace(batch, inputs=torch.cat([seen, planes], 1))
         phases = torch.randint(len(self._masks), (rows,), generator=self._generator, device=where)
         return self._hidden(batch, phases)
 

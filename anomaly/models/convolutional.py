@@ -24,12 +24,13 @@ MOST_GROUPS = 8
 class ConvNetworks:
     """Convolutional encoder and mirrored decoder: a spatial VAE, whose latents are a small image.
 
-    Each stage of the encoder halves the sides by a 3 x 3 convolution with stride 2; a 1 x 1
-    convolution then gives the posterior of `latent_channels` numbers for each place. Each stage of
-    the decoder is a 3 x 3 convolution and a 1 x 1 convolution whose channels become pixels, so
-    that nothing is computed at full size but the outputs. Between convolutions groups of channels
-    are normalised and SiLU is applied. A row is an image in the order (channel, y, x); context
-    values become constant channels.
+    Each stage of the encoder halves the sides by a 4 x 4 convolution with stride 2, and all but the
+    first look again by a 3 x 3 one; a 1 x 1 convolution then gives the posterior of
+    `latent_channels` numbers for each place. Each stage of the decoder is a 3 x 3 convolution, the
+    last has two, and a 1 x 1 convolution whose channels become pixels, so that nothing is computed
+    at full size but the outputs. Between convolutions groups of channels are normalised and SiLU is
+    applied. A row is an image in the order (channel, y, x); context values become constant
+    channels.
 
     Attributes:
         height, width: Of a row in pixels; multiples of 2 ** len(widths).
@@ -70,24 +71,30 @@ class ConvNetworks:
         shapes: dict[str, tuple[int, ...]] = {}
         channels = sizes.inputs // pixels + sizes.context
         for stage, width in enumerate(self.widths):
-            shapes |= _layer_shapes(f"encoder.{stage}", channels, width, 3)
-            shapes |= _norm_shapes(f"encoder.{stage}", width)
+            shapes |= layer_shapes(f"encoder.{stage}", channels, width, 4)
+            shapes |= norm_shapes(f"encoder.{stage}", width)
+            if stage:
+                shapes |= layer_shapes(f"encoder.{stage}.again", width, width, 3)
+                shapes |= norm_shapes(f"encoder.{stage}.again", width)
             channels = width
         outputs = encoder_outputs // self._places
-        shapes |= _layer_shapes(f"encoder.{len(self.widths)}", channels, outputs, 1)
+        shapes |= layer_shapes(f"encoder.{len(self.widths)}", channels, outputs, 1)
         channels = sizes.latent // self._places + sizes.context
         outward = (*reversed(self.widths[:-1]), sizes.outputs // pixels)
         for stage, (width, after) in enumerate(zip(reversed(self.widths), outward, strict=True)):
-            shapes |= _layer_shapes(f"decoder.{stage}", channels, width, 3)
-            shapes |= _norm_shapes(f"decoder.{stage}", width)
-            shapes |= _layer_shapes(f"decoder.{stage}.up", width, 4 * after, 1)
+            shapes |= layer_shapes(f"decoder.{stage}", channels, width, 3)
+            shapes |= norm_shapes(f"decoder.{stage}", width)
+            if stage == len(self.widths) - 1:
+                shapes |= layer_shapes(f"decoder.{stage}.again", width, width, 3)
+                shapes |= norm_shapes(f"decoder.{stage}.again", width)
+            shapes |= layer_shapes(f"decoder.{stage}.up", width, 4 * after, 1)
             channels = after
         return shapes
 
     def initial(self, sizes: Sizes, encoder_outputs: int, rng: np.random.Generator) -> Parameters:
         """Fresh float32 parameters: uniform weights within sqrt(3 / fan-in), neutral norms."""
         return {
-            name: _initial(name, shape, rng)
+            name: initial_of(name, shape, rng)
             for name, shape in self.shapes(sizes, encoder_outputs).items()
         }
 
@@ -96,9 +103,12 @@ class ConvNetworks:
         x = inputs.reshape(len(inputs), -1, self.height, self.width)
         x = _with_context(ops, x, context)
         for stage in range(len(self.widths)):
-            x = _convolved(ops, parameters, f"encoder.{stage}", x, stride=2)
-            x = _activated(ops, parameters, f"encoder.{stage}", x)
-        x = _convolved(ops, parameters, f"encoder.{len(self.widths)}", x)
+            x = convolved(ops, parameters, f"encoder.{stage}", x, stride=2)
+            x = activated(ops, parameters, f"encoder.{stage}", x)
+            if stage:
+                x = convolved(ops, parameters, f"encoder.{stage}.again", x)
+                x = activated(ops, parameters, f"encoder.{stage}.again", x)
+        x = convolved(ops, parameters, f"encoder.{len(self.widths)}", x)
         return x.reshape(len(inputs), -1)
 
     def decode(self, ops: Ops, parameters: Parameters, z: Tensor, context: Tensor) -> Tensor:
@@ -110,9 +120,12 @@ class ConvNetworks:
             told = ops.broadcast(context, (draws, *context.shape))
             x = _with_context(ops, x, told.reshape(draws * rows, -1))
         for stage in range(len(self.widths)):
-            x = _convolved(ops, parameters, f"decoder.{stage}", x)
-            x = _activated(ops, parameters, f"decoder.{stage}", x)
-            x = ops.pixel_shuffle(_convolved(ops, parameters, f"decoder.{stage}.up", x))
+            x = convolved(ops, parameters, f"decoder.{stage}", x)
+            x = activated(ops, parameters, f"decoder.{stage}", x)
+            if stage == len(self.widths) - 1:
+                x = convolved(ops, parameters, f"decoder.{stage}.again", x)
+                x = activated(ops, parameters, f"decoder.{stage}.again", x)
+            x = ops.pixel_shuffle(convolved(ops, parameters, f"decoder.{stage}.up", x))
         return x.reshape(draws, rows, -1)
 
 
@@ -123,11 +136,16 @@ def _with_context(ops: Ops, x: Tensor, context: Tensor) -> Tensor:
     return ops.concatenate([x, planes], axis=1)
 
 
-def _convolved(ops: Ops, parameters: Parameters, name: str, x: Tensor, stride: int = 1) -> Tensor:
-    return ops.convolve(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"], stride)
+def convolved(
+    ops: Ops, parameters: Parameters, name: str, x: Tensor, stride: int = 1, dilation: int = 1
+) -> Tensor:
+    """The convolution of that name."""
+    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+    return ops.convolve(x, weight, bias, stride, dilation)
 
 
-def _activated(ops: Ops, parameters: Parameters, name: str, x: Tensor) -> Tensor:
+def activated(ops: Ops, parameters: Parameters, name: str, x: Tensor) -> Tensor:
+    """Normalised by groups of channels, then SiLU."""
     scale, shift = parameters[f"{name}.norm_scale"], parameters[f"{name}.norm_shift"]
     return ops.silu(ops.group_norm(x, _groups(len(scale)), scale, shift))
 
@@ -137,15 +155,18 @@ def _groups(channels: int) -> int:
     return max(groups for groups in range(1, MOST_GROUPS + 1) if channels % groups == 0)
 
 
-def _layer_shapes(name: str, fan_in: int, fan_out: int, kernel: int) -> dict[str, tuple[int, ...]]:
+def layer_shapes(name: str, fan_in: int, fan_out: int, kernel: int) -> dict[str, tuple[int, ...]]:
+    """Of a convolution."""
     return {f"{name}.weight": (fan_out, fan_in, kernel, kernel), f"{name}.bias": (fan_out,)}
 
 
-def _norm_shapes(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+def norm_shapes(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    """Of the normalisation after it."""
     return {f"{name}.norm_scale": (channels,), f"{name}.norm_shift": (channels,)}
 
 
-def _initial(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
+def initial_of(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
+    """Fresh numbers: uniform weights within sqrt(3 / fan-in), neutral norms, zero biases."""
     if name.endswith("norm_scale"):
         return np.ones(shape, np.float32)
     if len(shape) == 1:

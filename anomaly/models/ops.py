@@ -41,9 +41,12 @@ class Ops(Protocol):
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """x (N, I), weight (O, I), bias (O,) -> (N, O); N a multiple of 16 when scoring."""
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-        """x (N, I, H, W), weight (O, I, K, K) with K odd, bias (O,) -> (N, O, H / stride,
-        W / stride): cross-correlation with zeros around the image, H and W multiples of stride."""
+    def convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
+    ) -> Tensor:
+        """x (N, I, H, W), weight (O, I, K, K), bias (O,) -> (N, O, H / stride, W / stride):
+        cross-correlation with zeros around the image. H and W are multiples of the stride, K is odd
+        or 4 with stride 2, and the weights meet every `dilation`-th pixel."""
 
     def group_norm(self, x: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
         """x (N, C, H, W), weight and bias (C,): each group of channels of each row to mean 0 and
@@ -108,12 +111,15 @@ class NumpyOps:
         out += bias
         return out
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    def convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
+    ) -> Tensor:
         n, _, height, width = x.shape
-        size = weight.shape[-1]
-        around = size // 2
+        reach = dilation * (weight.shape[-1] - 1)
+        around = reach // 2
         padded = np.pad(x, ((0, 0), (0, 0), (around, around), (around, around)))
-        windows = sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
+        windows = sliding_window_view(padded, (reach + 1, reach + 1), axis=(2, 3))
+        windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
         pixels = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, weight[0].size, -1)
         # One product for each row: its bits do not depend on its neighbours.
         out = np.matmul(weight.reshape(len(weight), -1), pixels) + bias[:, None]

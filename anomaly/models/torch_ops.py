@@ -43,8 +43,11 @@ class TorchOps:
         padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), F.pad(bias, (0, missing)))
         return padded[:, : len(weight)]
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-        return F.conv2d(x, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
+    def convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
+    ) -> Tensor:
+        around = dilation * (weight.shape[-1] - 1) // 2
+        return F.conv2d(x, weight, bias, stride=stride, padding=around, dilation=dilation)
 
     def group_norm(self, x: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
         return F.group_norm(x, groups, weight, bias, NORM_FLOOR)

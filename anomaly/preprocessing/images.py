@@ -1,8 +1,7 @@
-"""From pixels to rows: scale, contrast, pyramid, tiles; and from rows back to images.
+"""From pixels to rows: scale, contrast, tiles; and from rows back to images.
 
-A row is a square of pixels of one level of the pyramid. Each level has half the sides of the one
-before, so that one network of one size sees scratches and stains alike. Tiles overlap, and where
-they do, what lies nearer to the middle of its tile weighs more.
+A row is a square of pixels. Tiles overlap, and where they do, what lies nearer to the middle of its
+tile weighs more.
 """
 
 from __future__ import annotations
@@ -17,9 +16,12 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Features, Float32, Float64, Int64
+from anomaly.arrays import Features, Float32, Float64
 from anomaly.data.pixels import Pixels, as_unit, to_channels
 from anomaly.data.schema import STRICT
+
+PLANES = 2
+"""Of a tile's inputs besides its channels; see `Tiled`."""
 
 LOG_FLOOR = 8 / 255
 """Added before the logarithm: noise of dark pixels must not look like structure."""
@@ -50,20 +52,16 @@ class Layout:
     Attributes:
         tile: Side of a row in pixels.
         overlap: Pixels that neighbouring tiles share, at least.
-        levels: Of the pyramid; each has half the sides of the one before.
         whole: Whether an image is resized to one tile, instead of being cut into tiles.
     """
 
     tile: Side = 64
     overlap: Annotated[int, Field(ge=0, le=512)] = 16
-    levels: Annotated[int, Field(ge=1, le=6)] = 3
     whole: bool = False
 
     def __post_init__(self) -> None:
         if self.overlap >= self.tile:
             raise ValueError(f"tiles of {self.tile} pixels cannot share {self.overlap} of them")
-        if self.whole and self.levels > 1:
-            raise ValueError("an image that is one tile has one level: set levels to 1")
 
     @cached_property
     def window(self) -> Float32:
@@ -76,7 +74,6 @@ class Layout:
 class Place:
     """Where a tile lies."""
 
-    level: int
     top: int
     left: int
 
@@ -86,17 +83,15 @@ class Tiled:
     """One image as rows.
 
     Attributes:
-        features: One row a tile. Inputs are the channels and, last, a plane of 1 where there is a
-            pixel to see; context is the level, where there are several.
+        features: One row a tile. Inputs are the channels and two planes: 1 where a pixel is shown,
+            which masks change, and 1 where there is an image at all.
         places: Of each row.
-        shapes: (height, width) of each level.
-        brightness: For each level (height, width), in [0, 1].
+        image: (height, width, channels) as the networks see it.
     """
 
     features: Features
     places: tuple[Place, ...]
-    shapes: tuple[tuple[int, int], ...]
-    brightness: tuple[Float32, ...]
+    image: Float32
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -116,32 +111,31 @@ class ImagePreprocessor:
     center: tuple[float, ...]
     spread: tuple[float, ...]
 
-    @property
-    def context(self) -> int:
-        """K, the numbers that the networks are told of a tile."""
-        return 1 if self.layout.levels > 1 else 0
-
     def tiles(self, pixels: Pixels) -> Tiled:
         """The rows of one image."""
-        working = self.working(pixels)
-        levels = self._levels(working)
-        brightness = pyramid(working.mean(-1, keepdims=True), self.layout.levels)
-        cut = [
-            (Place(level, top, left), image)
-            for level, image in enumerate(levels)
+        image = self.image(pixels)
+        places = tuple(
+            Place(top, left)
             for top in starts(image.shape[0], self.layout)
             for left in starts(image.shape[1], self.layout)
-        ]
-        return Tiled(
-            self._rows(cut),
-            tuple(place for place, _ in cut),
-            tuple((image.shape[0], image.shape[1]) for image in levels),
-            tuple(image[..., 0] for image in brightness),
         )
+        return Tiled(self._rows(image, places), places, image)
 
-    def levels(self, pixels: Pixels) -> list[Float32]:
-        """(height, width, channels) of each level, as the networks see them."""
-        return self._levels(self.working(pixels))
+    def image(self, pixels: Pixels) -> Float32:
+        """(height, width, channels) as the networks see it."""
+        return self.standardised(self.values(pixels))
+
+    def values(self, pixels: Pixels) -> Float32:
+        """(height, width, channels) of brightness or its logarithm, before what surrounds a pixel
+        is taken away."""
+        return valued(self.working(pixels), self.contrast)
+
+    def standardised(self, values: Float32) -> Float32:
+        """What the networks see of such values."""
+        found = less_surroundings(values, self.contrast)
+        standardised = (found - np.array(self.center)) / np.array(self.spread)
+        narrow: Float32 = standardised.astype(np.float32)
+        return narrow
 
     def working(self, pixels: Pixels) -> Float32:
         """(height, width, channels) in [0, 1], at the size at which the model works."""
@@ -168,50 +162,50 @@ class ImagePreprocessor:
         clipped: Float64 = np.clip(image, 0.0, 1.0)
         return clipped.astype(np.float32)
 
-    def _levels(self, working: Float32) -> list[Float32]:
-        values = contrasted(working, self.contrast)
-        standardised = (values - np.array(self.center)) / np.array(self.spread)
-        return pyramid(standardised.astype(np.float32), self.layout.levels)
-
-    def _rows(self, cut: Sequence[tuple[Place, Float32]]) -> Features:
-        side, channels = self.layout.tile, self.channels
-        pixels = np.zeros((len(cut), channels, side, side), np.float32)
-        visible = np.zeros((len(cut), 1, side, side), np.float32)
-        for row, (place, image) in enumerate(cut):
+    def _rows(self, image: Float32, places: Sequence[Place]) -> Features:
+        side, n = self.layout.tile, len(places)
+        pixels = np.zeros((n, self.channels, side, side), np.float32)
+        visible = np.zeros((n, 1, side, side), np.float32)
+        for row, place in enumerate(places):
             piece = image[place.top : place.top + side, place.left : place.left + side]
             height, width = piece.shape[:2]
             pixels[row, :, :height, :width] = piece.transpose(2, 0, 1)
             visible[row, 0, :height, :width] = 1.0
-        flat = pixels.reshape(len(cut), -1)
-        observed = np.repeat(visible, channels, axis=1).reshape(len(cut), -1) > 0
-        levels = np.array([place.level for place, _ in cut])
+        flat, seen = pixels.reshape(n, -1), visible.reshape(n, -1)
         return Features(
-            np.concatenate([flat, visible.reshape(len(cut), -1)], axis=1),
+            np.concatenate([flat, seen, seen], axis=1),
             flat.astype(np.float64),
-            observed,
-            level_context(levels, self.layout.levels),
+            np.tile(seen, self.channels) > 0,
+            np.zeros((n, 0), np.float32),
         )
-
-
-def level_context(level: Int64, levels: int) -> Float32:
-    """(N, 1) the level of each row, 0 to 1, which the networks are told; (N, 0) where it is one."""
-    if levels == 1:
-        return np.zeros((len(level), 0), np.float32)
-    return (level / (levels - 1)).astype(np.float32)[:, None]
 
 
 def contrasted(working: Float32, contrast: Contrast) -> Float32:
     """(height, width, channels) in [0, 1] as numbers of that contrast."""
+    return less_surroundings(valued(working, contrast), contrast)
+
+
+def valued(working: Float32, contrast: Contrast) -> Float32:
+    """(height, width, channels) in [0, 1] as brightness or its logarithm."""
     match contrast:
         case Contrast.PLAIN:
             return working
         case Contrast.LOCAL:
+            log: Float32 = np.log(working + np.float32(LOG_FLOOR))
+            return log
+
+
+def less_surroundings(values: Float32, contrast: Contrast) -> Float32:
+    """(height, width, channels) relative to what the contrast compares with."""
+    match contrast:
+        case Contrast.PLAIN:
+            return values
+        case Contrast.LOCAL:
             # Imported by those who look at images: a service of tables starts without.
             from scipy.ndimage import gaussian_filter
 
-            log = np.log(working + np.float32(LOG_FLOOR))
-            around = gaussian_filter(log, (LOCAL_SIGMA, LOCAL_SIGMA, 0.0))
-            found: Float32 = log - around
+            around = gaussian_filter(values, (LOCAL_SIGMA, LOCAL_SIGMA, 0.0))
+            found: Float32 = values - around
             return found
 
 
@@ -223,19 +217,17 @@ def resized(image: Float32, height: int, width: int) -> Float32:
 
     # Pillow's float images have one channel.
     planes = [
-        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BOX))
         for plane in np.moveaxis(image, -1, 0)
     ]
     return np.stack(planes, axis=-1)
 
 
-def pyramid(image: Float32, levels: int) -> list[Float32]:
-    """The image, and each time the one before with half its sides: means of four pixels."""
-    found = [image]
-    for _ in range(levels - 1):
-        height, width = (max(1, side // 2) for side in found[-1].shape[:2])
-        found.append(resized(found[-1], height, width))
-    return found
+def halved(image: Float32) -> Float32:
+    """(height / 2, width / 2, channels): means of four pixels; both sides are even."""
+    height, width, channels = image.shape
+    means: Float32 = image.reshape(height // 2, 2, width // 2, 2, channels).mean((1, 3))
+    return means
 
 
 def starts(side: int, layout: Layout) -> list[int]:
@@ -247,21 +239,19 @@ def starts(side: int, layout: Layout) -> list[int]:
     return [round(step * free / steps) for step in range(steps + 1)]
 
 
-def joined(values: Float64, tiled: Tiled, layout: Layout) -> list[Float64]:
-    """Numbers of pixels (rows, tile * tile) as one image (height, width) for each level."""
-    sums = [np.zeros(shape) for shape in tiled.shapes]
-    weights = [np.zeros(shape) for shape in tiled.shapes]
-    squares = values.reshape(-1, layout.tile, layout.tile)
-    for square, place in zip(squares, tiled.places, strict=True):
-        height, width = (
-            min(layout.tile, side - start)
-            for side, start in zip(tiled.shapes[place.level], (place.top, place.left), strict=True)
-        )
-        at = np.s_[place.top : place.top + height, place.left : place.left + width]
-        window = layout.window[:height, :width]
-        sums[place.level][at] += window * square[:height, :width]
-        weights[place.level][at] += window
-    return [total / weight for total, weight in zip(sums, weights, strict=True)]
+def joined(values: Float64, tiled: Tiled, layout: Layout) -> Float64:
+    """Numbers of pixels (rows, tile * tile) as one image (height, width)."""
+    height, width = tiled.image.shape[:2]
+    total, weight = np.zeros((height, width)), np.zeros((height, width))
+    for square, place in zip(
+        values.reshape(-1, layout.tile, layout.tile), tiled.places, strict=True
+    ):
+        down, across = min(layout.tile, height - place.top), min(layout.tile, width - place.left)
+        at = np.s_[place.top : place.top + down, place.left : place.left + across]
+        window = layout.window[:down, :across]
+        total[at] += window * square[:down, :across]
+        weight[at] += window
+    return total / weight
 
 
 def together(parts: Sequence[Features]) -> Features:

@@ -1,0 +1,86 @@
+"""`anomaly score` where DATA are images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from anomaly.artifact import load_images
+from anomaly.backends.backend import device_named
+from anomaly.batch.images import score_images
+from anomaly.batch.sinks import check_suffix
+from anomaly.cli.console import progress, result
+from anomaly.data.image_files import ImageFile, ImageReject, images_below, images_of_table
+from anomaly.data.options import ReadOptions
+from anomaly.errors import ConfigInvalid
+
+
+def score_folder(
+    data: Path,
+    model: str,
+    output: Path,
+    *,
+    alpha: float | None,
+    image_column: str | None,
+    image_root: Path | None,
+    heatmaps: Path | None,
+    every_heatmap: bool,
+    is_skipping: bool,
+    rejects: Path | None,
+    device: str,
+    read: ReadOptions,
+    as_json: bool,
+) -> int:
+    """Score the images that DATA names; returns how many are flagged."""
+    if rejects is not None and not is_skipping:
+        raise ConfigInvalid("--rejects lists files that are skipped: add --on-error skip.")
+    if every_heatmap and heatmaps is None:
+        raise ConfigInvalid("--every-heatmap needs a folder to write them to: add --heatmaps.")
+    if is_skipping:
+        rejects = rejects or output.with_name(f"{output.name}.rejects.csv")
+    check_suffix(output.suffix)
+    skipped: list[ImageReject] = []
+    files = _files(data, image_column, image_root, read, skipped if is_skipping else None)
+    detector = load_images(model, device_named(device))
+    done = 0
+    with progress("scoring", len(files)) as update:
+
+        def on_images(images: int) -> None:
+            nonlocal done
+            done += images
+            update(done, f"{done:,} images")
+
+        report = score_images(
+            detector,
+            files,
+            output,
+            alpha=alpha,
+            heatmaps=heatmaps,
+            every_heatmap=every_heatmap,
+            rejects=rejects,
+            earlier_rejects=skipped,
+            on_images=on_images,
+        )
+    share = report.flagged / report.images if report.images else 0.0
+    lines = [
+        f"{report.images:,} images scored, {report.flagged:,} flagged ({share:.2%}; on normal "
+        f"images alpha = {report.alpha:g} promises at most {report.alpha:.2%} on average): {output}"
+    ]
+    if heatmaps is not None:
+        lines.append(f"{report.heatmaps:,} heatmaps: {heatmaps}")
+    if report.rejected:
+        lines.append(f"{report.rejected:,} files could not be read and are listed in {rejects}")
+    result({**asdict(report), "output": output}, as_json=as_json, text="\n".join(lines))
+    return report.flagged
+
+
+def _files(
+    data: Path,
+    image_column: str | None,
+    image_root: Path | None,
+    read: ReadOptions,
+    skipped: list[ImageReject] | None,
+) -> list[ImageFile]:
+    if image_column is not None:
+        return images_of_table(data, image_column, root=image_root, options=read)
+    return images_below(data, None if skipped is None else skipped.append)

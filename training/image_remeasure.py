@@ -1,0 +1,87 @@
+"""A trained detector of images meets others: to be calibrated anew, or to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from anomaly.arrays import Objects
+from anomaly.assembly import highest_of_each
+from anomaly.calibration import calibrate
+from anomaly.contamination import HIDING, Contamination
+from anomaly.data.records import is_missing
+from anomaly.data.splits import refuse_missing
+from anomaly.errors import BadData, ConfigInvalid
+from anomaly.image_detector import ImageDetector
+from training.evaluate import Evaluation
+from training.image_data import ImageData, images_digest
+from training.image_evaluate import PixelMetrics, evaluate_images
+from training.remeasure import outdated
+
+
+def recalibrated_images(
+    detector: ImageDetector, alpha: float | None, data: ImageData | None, name: str = ""
+) -> ImageDetector:
+    """The same model with another threshold; as `training.remeasure.recalibrated`.
+
+    Args:
+        data: New images that took no part in training; the scores of the normal ones replace the
+            old ones.
+        name: Of the folder or table that they come from.
+
+    Raises:
+        AlphaNotSupported: too few calibration images for that alpha.
+        BadData: these are the images that the model was trained on.
+        ConfigInvalid: groups for a model of images, or none for a model of groups.
+    """
+    old, card = detector.calibration, detector.card
+    rate = old.alpha if alpha is None else alpha
+    card = outdated(card)
+    if data is None:
+        note = f"alpha was {old.alpha:g} when the model was trained and measured"
+        card = replace(card, notes=(*card.notes, note))
+        return replace(detector.with_alpha(rate), card=card)
+    if images_digest(data.files) == card.data.get("sha256"):
+        raise BadData(
+            f"{name} holds the images that the model was trained on, so their scores are too small "
+            "to calibrate with. Give normal images that took no part in training.",
+            code="training_data",
+        )
+    groups = _groups(detector, data)
+    mapped = list(detector.mapped(data.pixels(data.normal)))
+    scores = np.array([of.score for of in mapped])
+    if groups is not None:
+        scores = highest_of_each(scores, groups[data.normal])
+    found = Contamination.of_scores(scores)
+    notes = [note for note in card.notes if HIDING not in note]
+    notes += [found.message] if found.is_likely else []
+    notes.append(f"calibrated anew on {len(mapped):,} images of {name}")
+    card = replace(card, rows={**card.rows, "calibration": len(mapped)}, notes=tuple(notes))
+    calibration = calibrate(scores, rate, old.rule)
+    return detector.calibrated(calibration, mapped, card)
+
+
+def measured_images(
+    detector: ImageDetector, data: ImageData
+) -> tuple[Evaluation, PixelMetrics | None]:
+    """Measure a detector on images; without labels all are taken for normal.
+
+    Raises:
+        ConfigInvalid: groups for a model of images, or none for a model of groups.
+    """
+    _groups(detector, data)
+    return evaluate_images(detector, data, data.normal, data.anomalous)
+
+
+def _groups(detector: ImageDetector, data: ImageData) -> Objects | None:
+    unit = detector.card.unit_of_calibration
+    if (data.groups is not None) != (unit == "group"):
+        advice = "name the groups with --group-column, in a table with --image-column."
+        raise ConfigInvalid(
+            f"the model was calibrated on {unit}s: "
+            + ("drop --group-column." if data.groups is not None else advice)
+        )
+    if data.groups is not None:
+        refuse_missing(is_missing(data.groups[data.normal]), "group")
+    return data.groups
