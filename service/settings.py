@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from anomaly.backends.backend import Device
+from anomaly.data.images import DEFAULT_LIMITS, ImageLimits
 from anomaly.data.schema import first_reason
 from anomaly.errors import ConfigInvalid
 
@@ -47,11 +48,17 @@ class Limits(_Group):
     """What one request may cost.
 
     Attributes:
-        body_bytes: Of the JSON text.
+        body_bytes: Of JSON text.
         body_seconds: From the first to the last byte of a body.
         head_bytes: Of the request line and headers.
         head_seconds: From the first to the last byte of the headers.
         missing_fraction: A row of which a larger share of the needed columns is missing is refused.
+        images: Of one request.
+        upload_bytes: Of a body with images, all of them together.
+        upload_pixels: Of all images of a request together, once they are decoded.
+        image_bytes, image_pixels: Of one image file.
+        image_tiles: That the model cuts one image into. An image of the usual size makes about 14
+            with the preset `tiles`; one that is far larger than the training images, many more.
     """
 
     body_bytes: Count = 10 * 2**20
@@ -61,6 +68,17 @@ class Limits(_Group):
     rows: Count = 10_000
     columns: Count = 2_000
     missing_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    images: Count = 64
+    upload_bytes: Count = 100 * 2**20
+    upload_pixels: Count = 64 * 2**20
+    image_bytes: Count = DEFAULT_LIMITS.bytes
+    image_pixels: Count = DEFAULT_LIMITS.pixels
+    image_tiles: Count = 256
+
+    @property
+    def of_an_image(self) -> ImageLimits:
+        """What is checked while a file is decoded."""
+        return ImageLimits(self.image_bytes, self.image_pixels)
 
 
 class Queue(_Group):
@@ -70,10 +88,16 @@ class Queue(_Group):
         max_rows: A request that would make more rows wait is answered with 503. A single request
             is accepted whenever nothing waits.
         max_batch_rows: Rows that are scored together; a request is never split.
+        max_images, max_batch_images: The same of images, each of which takes far longer than a row.
+        max_bytes: A request that would make all requests together hold more of what was sent is
+            answered with 503. A single request is held whenever nothing else is.
     """
 
     max_rows: Count = 4096
     max_batch_rows: Count = 4096
+    max_images: Count = 256
+    max_batch_images: Count = 16
+    max_bytes: Count = 2**30
 
 
 class Settings(BaseSettings):

@@ -137,6 +137,11 @@ class ImagePreprocessor:
         narrow: Float32 = standardised.astype(np.float32)
         return narrow
 
+    def count(self, height: int, width: int) -> int:
+        """How many rows an image of this size becomes."""
+        down, across = (len(starts(n, self.layout)) for n in self.working_size(height, width))
+        return down * across
+
     def working(self, pixels: Pixels) -> Float32:
         """(height, width, channels) in [0, 1], at the size at which the model works."""
         image = as_unit(to_channels(pixels, self.channels))

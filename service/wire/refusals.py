@@ -34,6 +34,13 @@ class Code(StrEnum):
     RAGGED_ROW = "ragged_row"
     NOT_AN_OBJECT = "not_an_object"
     NOT_AN_ARRAY = "not_an_array"
+    IMAGE_EMPTY = "image_empty"
+    IMAGE_FORMAT = "image_format"
+    IMAGE_TRUNCATED = "image_truncated"
+    IMAGE_DAMAGED = "image_damaged"
+    IMAGE_TOO_LARGE = "image_too_large"
+    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
+    IMAGE_TOO_MANY_TILES = "image_too_many_tiles"
 
 
 MESSAGES = {
@@ -54,6 +61,16 @@ MESSAGES = {
     Code.RAGGED_ROW: "has more or fewer values than `columns` has names",
     Code.NOT_AN_OBJECT: "must be a JSON object with column names as keys",
     Code.NOT_AN_ARRAY: "must be a JSON array with one value for each name in `columns`",
+    Code.IMAGE_EMPTY: "has no byte; send the file itself, in curl with `-F image=@part.png`",
+    Code.IMAGE_FORMAT: "is neither PNG nor JPEG by its content, whatever its name says; convert it",
+    Code.IMAGE_TRUNCATED: "ends before the image does; send the whole file",
+    Code.IMAGE_DAMAGED: "cannot be decoded; open it in a viewer and write it again",
+    Code.IMAGE_TOO_LARGE: "has more bytes than the service takes for one image; compress it, or "
+    "raise LIMITS__IMAGE_BYTES",
+    Code.IMAGE_TOO_MANY_PIXELS: "has more pixels than the service takes for one image; make it "
+    "smaller, or raise LIMITS__IMAGE_PIXELS",
+    Code.IMAGE_TOO_MANY_TILES: "is cut into more tiles than the service takes for one image; send "
+    "it as large as the images the model was trained on, or raise LIMITS__IMAGE_TILES",
 }
 
 
@@ -61,7 +78,8 @@ class RowError(msgspec.Struct, frozen=True):
     """One complaint.
 
     Attributes:
-        row: 0-based, in the order of the request; None if it is about all rows.
+        row: 0-based number of the row or image, in the order of the request; None if it is about
+            all of them.
         column: None if it is about the whole row.
     """
 
@@ -81,7 +99,7 @@ class NotJSON(BadData):
 
 
 class TooLarge(BadData):
-    """More bytes, rows or columns than the service takes."""
+    """More bytes, rows, columns, images or pixels than the service takes."""
 
 
 class InvalidRequest(BadData):
@@ -96,6 +114,18 @@ class InvalidRequest(BadData):
         super().__init__(message, code=code)
         self.errors = tuple(errors[:MOST_LISTED])
         self.rows_by_reason = rows_by_reason(errors)
+
+
+class ImagesTooLarge(InvalidRequest):
+    """Nothing is wrong with the images but their size."""
+
+
+class ImagesOfOtherFormat(InvalidRequest):
+    """Nothing is wrong with the images but that they are neither PNG nor JPEG."""
+
+
+class NotMultipart(BadData):
+    """A form that is not written as its header says, or is cut off."""
 
 
 def rows_by_reason(errors: Sequence[RowError]) -> Counter[str]:
