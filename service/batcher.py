@@ -68,6 +68,7 @@ class Batcher(Generic[Job, Result]):
         max_rows: More must not wait; a job is taken whenever nothing waits, however large it is.
         max_batch_rows: Rows of a batch of several jobs. A job is never split.
         on_batch: Told of every batch.
+        unit: What a row is, in messages.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Batcher(Generic[Job, Result]):
         max_rows: int,
         max_batch_rows: int,
         on_batch: Callable[[BatchReport], None],
+        unit: str = "rows",
     ) -> None:
         self._compute = compute
         self._max_rows = max_rows
         self._max_batch_rows = max_batch_rows
         self._on_batch = on_batch
+        self._unit = unit
         self._waiting: deque[_Ticket[Job, Result]] = deque()
         self._waiting_rows = 0
         self._pump: asyncio.Task[None] | None = None
@@ -107,8 +110,8 @@ class Batcher(Generic[Job, Result]):
             raise Overloaded("the service is stopping. Ask another instance.", rows)
         if self._waiting and self._waiting_rows + rows > self._max_rows:
             raise Overloaded(
-                f"{self._waiting_rows} rows wait already, and no more than {self._max_rows} may. "
-                "Try again in a moment, or run more instances.",
+                f"{self._waiting_rows} {self._unit} wait already, and no more than "
+                f"{self._max_rows} may. Try again in a moment, or run more instances.",
                 rows,
             )
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()

@@ -28,7 +28,7 @@ def serve(
         bool, typer.Option("--no-docs", help="Without /docs, /redoc and /openapi.json.")
     ] = False,
 ) -> None:
-    """Score rows over HTTP, with metrics for Prometheus.
+    """Score rows or images over HTTP, with metrics for Prometheus.
 
     Everything else is set by environment variables, such as ANOMALY_SERVICE__LIMITS__ROWS=500.
     """
@@ -52,7 +52,7 @@ def serve(
     version = f"version {served.version}, " if served.alias or served.run_id else ""
     typer.echo(
         f"{served.name}: {version}alpha {calibration.alpha:g} from {calibration.n} calibration "
-        f"rows, on {served.device} ({served.detector.backend.name})"
+        f"{served.unit}, on {served.device} ({served.detector.backend.name})"
     )
     typer.echo(f"API      {server.url}/v1/score")
     if settings.docs:

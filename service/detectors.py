@@ -6,14 +6,16 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from anomaly.artifact.directory import digest, load_directory
 from anomaly.artifact.golden import golden_rows
+from anomaly.artifact.images import golden_images
 from anomaly.backends.backend import Device
 from anomaly.data.schema import Kind
 from anomaly.detector import Detector
-from anomaly.image_detector import of_tables
+from anomaly.heat_png import layer_png
+from anomaly.image_detector import AnyDetector, ImageDetector
 
 UNREGISTERED = "unregistered"
 """The version of a detector that came from a directory."""
@@ -29,10 +31,10 @@ class Served:
         alias: The alias by which it was asked for, if it was.
         digest: SHA-256 of the manifest, which holds the digests of every other file.
         loaded_at: UTC.
-        example: For each needed column two plausible values, as JSON has them.
+        example: Of a table: for each needed column two plausible values, as JSON has them.
     """
 
-    detector: Detector
+    detector: AnyDetector
     name: str
     version: str
     run_id: str
@@ -45,6 +47,11 @@ class Served:
     def device(self) -> str:
         """Where it computes: `cpu` or `cuda`."""
         return self.detector.backend.device
+
+    @property
+    def unit(self) -> str:
+        """What is scored: `rows` or `images`."""
+        return "rows" if isinstance(self.detector, Detector) else "images"
 
 
 def open_served(model: str, device: Device) -> Served:
@@ -88,7 +95,7 @@ def _served(
     run_id: str = "",
     alias: str | None = None,
 ) -> Served:
-    detector = of_tables(load_directory(directory, device))
+    detector = load_directory(directory, device)
     return Served(
         detector,
         name,
@@ -97,12 +104,26 @@ def _served(
         alias,
         digest(directory),
         datetime.now(UTC),
-        example_of(detector),
+        warmed_up(detector),
     )
 
 
+def warmed_up(detector: AnyDetector) -> dict[str, list[Any]]:
+    """Score what no caller waits for; an example of it, where JSON can hold one."""
+    match detector:
+        case Detector():
+            return example_of(detector)
+        case ImageDetector():
+            for heat in detector.explain(golden_images(detector)):
+                layer_png(heat, *heat.values.shape)
+                heat.boxes()
+            return {}
+        case _:
+            assert_never(detector)
+
+
 def example_of(detector: Detector) -> dict[str, list[Any]]:
-    """Two plausible values for each needed column; scoring them warms the detector up."""
+    """Two plausible values for each needed column; they come with scores of their rows."""
     columns = golden_rows(detector).columns
     example: dict[str, list[Any]] = {}
     for column in detector.schema.required:

@@ -16,7 +16,6 @@ from prometheus_client.registry import Collector
 
 from anomaly.arrays import Float64
 from anomaly.calibration import Calibration
-from anomaly.data.schema import Schema
 from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from service.batcher import BatchReport
@@ -25,7 +24,7 @@ MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 BATCH_ROWS = tuple(2**k for k in range(13))
-BODY_BYTES = tuple(10**k for k in range(2, 8))
+BODY_BYTES = tuple(10**k for k in range(2, 9))
 
 METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER_METHOD = "other"
@@ -91,12 +90,12 @@ class Metrics:
 
     Args:
         model, version: Of the detector that is served.
-        schema: Whose column names may be labels.
+        features: Names that may be labels; what else is remarked shares one.
     """
 
-    def __init__(self, model: str, version: str, schema: Schema) -> None:
+    def __init__(self, model: str, version: str, features: Sequence[str]) -> None:
         self.registry = registry = CollectorRegistry()
-        self._features = {column.name for column in schema.required[:MOST_FEATURES]}
+        self._features = frozenset(features[:MOST_FEATURES])
 
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(name, text, labels, registry=registry)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, assert_never
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from anomaly.detector import Detector
+from anomaly.image_detector import ImageDetector
 from service.app.edge import Edge
 from service.detectors import Served
 from service.routes import add_routes
 from service.routes.documentation import document
-from service.scoring.scorer import Scorer
+from service.scoring.images import Images
+from service.scoring.tables import Tables
 from service.settings import Settings
+from service.wire.answer import Answer, ImageAnswer
 
 __all__ = ["create_app"]
 
@@ -23,12 +27,13 @@ TITLE = "Anomaly detection"
 
 def create_app(settings: Settings, served: Served) -> FastAPI:
     """The application for one detector; `app.state.scorer` holds its metrics and its queue."""
-    scorer = Scorer(served, settings)
+    requests = requests_for(served, settings)
+    scorer = requests.scorer
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await scorer.batcher.close()
+        await requests.close()
 
     options: dict[str, Any] = {
         "title": TITLE,
@@ -43,7 +48,18 @@ def create_app(settings: Settings, served: Served) -> FastAPI:
         else FastAPI(openapi_url=None, docs_url=None, redoc_url=None, **options)
     )
     app.state.scorer = scorer
-    add_routes(app, scorer)
-    document(app)
+    add_routes(app, requests)
+    document(app, ImageAnswer if isinstance(requests, Images) else Answer)
     app.add_middleware(Edge, scorer=scorer)
     return app
+
+
+def requests_for(served: Served, settings: Settings) -> Tables | Images:
+    """What answers requests to the kind of detector that is served."""
+    match served.detector:
+        case Detector() as detector:
+            return Tables(served, detector, settings)
+        case ImageDetector() as detector:
+            return Images(served, detector, settings)
+        case _:
+            assert_never(served.detector)

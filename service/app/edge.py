@@ -10,6 +10,7 @@ import logging
 import re
 from http import HTTPStatus
 from time import perf_counter
+from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,7 +30,7 @@ KEPT_HEADERS = ("allow", "content-range", "retry-after")
 class Edge:
     """Pure ASGI, because a layer of the framework's own kind would cost more than a small model."""
 
-    def __init__(self, app: ASGIApp, scorer: Scorer) -> None:
+    def __init__(self, app: ASGIApp, scorer: Scorer[Any, Any]) -> None:
         self.app = app
         self.scorer = scorer
 
@@ -49,7 +50,9 @@ class Edge:
 class Exchange:
     """One request and its answer, on the way through."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, scorer: Scorer) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, scorer: Scorer[Any, Any]
+    ) -> None:
         self.started = perf_counter()
         self.scope = scope
         self.scorer = scorer

@@ -101,7 +101,7 @@ def guarded_by(limits: Limits) -> type[GuardedHttp]:
 class DrainingServer(uvicorn.Server):
     """Says no at `/readyz` first, serves on while the others learn of it, and exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, scorer: Scorer) -> None:
+    def __init__(self, config: uvicorn.Config, scorer: Scorer[Any, Any]) -> None:
         super().__init__(config)
         self.scorer = scorer
 
@@ -140,7 +140,7 @@ class Server:
     def __init__(self, settings: Settings, served: Served) -> None:
         app = create_app(settings, served)
         self._socket = listen(settings.host, settings.port)
-        scorer: Scorer = app.state.scorer
+        scorer: Scorer[Any, Any] = app.state.scorer
         self._metrics = _serve_metrics(settings, scorer)
         config = uvicorn.Config(
             app,
@@ -178,7 +178,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise _cannot_listen(host, port, error) from error
 
 
-def _serve_metrics(settings: Settings, scorer: Scorer) -> Any:
+def _serve_metrics(settings: Settings, scorer: Scorer[Any, Any]) -> Any:
     try:
         server, _ = start_http_server(settings.metrics_port, settings.host, scorer.metrics.registry)
     except OSError as error:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from fastapi import FastAPI, Response
 
+from anomaly.detector import Detector
+from anomaly.image_detector import Aggregate, AnyDetector, ImageDetector
+from service.detectors import Served
 from service.routes.documentation import MODEL_RESPONSES, READY_RESPONSES
 from service.routes.problems import NotReady
 from service.scoring.scorer import Scorer
-from service.wire.answer import JSON, ColumnInfo, ModelInfo
+from service.settings import Limits
+from service.wire.answer import JSON, ColumnInfo, ImageInfo, ModelInfo, ModelName
 
 
-def add_about(app: FastAPI, scorer: Scorer) -> None:
+def add_about(app: FastAPI, scorer: Scorer[Any, Any]) -> None:
     """Put the probes and the description of the model on the application."""
 
     @app.get("/livez", tags=["health"], summary="Is the process alive?")
@@ -32,7 +37,7 @@ def add_about(app: FastAPI, scorer: Scorer) -> None:
     for alias in ("/health", "/ping"):
         app.get(alias, include_in_schema=False)(readyz)
 
-    description = JSON.encode(describe(scorer))
+    description = JSON.encode(describe(scorer.served, scorer.model, scorer.settings.limits))
 
     @app.get(
         "/v1/model",
@@ -42,28 +47,58 @@ def add_about(app: FastAPI, scorer: Scorer) -> None:
         responses=MODEL_RESPONSES,
     )
     async def model() -> Response:
-        """Its columns, its false-alarm rate and what that rests on, and where it computes."""
+        """What it looks at, its false-alarm rate and what that rests on, and where it computes."""
         return Response(description, media_type="application/json")
 
 
-def describe(scorer: Scorer) -> ModelInfo:
+def describe(served: Served, model: ModelName, limits: Limits) -> ModelInfo:
     """What is served, for people and programs."""
-    served, detector = scorer.served, scorer.served.detector
+    detector = served.detector
     calibration = detector.calibration
     return ModelInfo(
-        model=scorer.model,
+        model=model,
         alpha=calibration.alpha,
         threshold=calibration.threshold,
         tolerance=calibration.tolerance,
-        unit=detector.model.score.unit,
+        unit=unit_of(detector),
         calibration_rows=calibration.n,
         smallest_alpha=calibration.smallest_alpha,
         device=served.device,
         backend=detector.backend.name,
         loaded_at=served.loaded_at.isoformat(timespec="seconds"),
-        columns=[
-            ColumnInfo(column.name, column.kind, column.role, column.nullable)
-            for column in detector.schema.columns
-        ],
+        columns=columns_of(detector) if isinstance(detector, Detector) else [],
+        images=images_of(detector, limits) if isinstance(detector, ImageDetector) else None,
         card=dataclasses.asdict(detector.card),
+    )
+
+
+def unit_of(detector: AnyDetector) -> str:
+    """Of scores and threshold."""
+    if isinstance(detector, ImageDetector) and detector.aggregate is Aggregate.HOTTEST:
+        return "standard deviations"
+    return detector.model.score.unit
+
+
+def columns_of(detector: Detector) -> list[ColumnInfo]:
+    """The schema of a table."""
+    return [
+        ColumnInfo(column.name, column.kind, column.role, column.nullable)
+        for column in detector.schema.columns
+    ]
+
+
+def images_of(detector: ImageDetector, limits: Limits) -> ImageInfo:
+    """What a model of images looks at."""
+    preprocessor = detector.preprocessor
+    layout = preprocessor.layout
+    return ImageInfo(
+        channels=preprocessor.channels,
+        scale=None if layout.whole else preprocessor.scale,
+        tile=layout.tile,
+        levels=layout.levels,
+        contrast=preprocessor.contrast,
+        aggregate=detector.aggregate,
+        most_images=limits.images,
+        most_bytes=limits.image_bytes,
+        most_pixels=limits.image_pixels,
     )

@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastapi import Request
 
 from service.routes.problems import BodyTooSlow, BodyUnreadable, MediaTypeRefused
-from service.settings import Limits
 from service.wire.refusals import InvalidRequest, TooLarge
 
-JSON_TYPE = "application/json"
 TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+@dataclass(frozen=True)
+class Wanted:
+    """What a route reads.
+
+    Attributes:
+        what: To be sent, as part of a sentence.
+        most_bytes: Of a body.
+        otherwise: What to do with more, as a sentence.
+    """
+
+    what: str
+    most_bytes: int
+    otherwise: str
+
+
+async def read_body(
+    request: Request, wanted: Wanted, seconds: float, hold: Callable[[int], None]
+) -> bytes:
     """The whole body.
 
+    Args:
+        seconds: From the first to the last byte.
+        hold: Told of each chunk's length before it is kept.
+
     Raises:
-        MediaTypeRefused: not JSON, or compressed.
         TooLarge: longer than the limit, by its header or when that many bytes have come.
         BodyTooSlow: not complete in time.
         BodyUnreadable: empty, or the client went away.
+        Exception: whatever `hold` raises.
     """
-    _check_headers(request, limits)
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > wanted.most_bytes:
+        raise _too_large(wanted)
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            body = await _receive(request, limits)
+        async with asyncio.timeout(seconds):
+            body = await _receive(request, wanted, hold)
     except TimeoutError as error:
         raise BodyTooSlow(
-            f"the body was not complete within {limits.body_seconds:g} seconds. Send it in one go, "
+            f"the body was not complete within {seconds:g} seconds. Send it in one go, "
             "or in smaller requests."
         ) from error
     if not body:
-        raise BodyUnreadable('the body is empty. Send {"columns": [...], "rows": [[...]]}.')
+        raise BodyUnreadable(f"the body is empty. Send {wanted.what}.")
     return body
 
 
@@ -51,20 +74,19 @@ def read_flag(request: Request, name: str) -> bool:
     return TRUTH[given.get(name, "false")]
 
 
-def _check_headers(request: Request, limits: Limits) -> None:
+def media_type(request: Request) -> tuple[str, str]:
+    """What the body is by its own account, in lower case, and the parameters of that, as sent.
+
+    Raises:
+        MediaTypeRefused: compressed.
+    """
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise MediaTypeRefused("compressed bodies are not read. Send the JSON as it is.")
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    if media_type.strip().lower() != JSON_TYPE:
-        raise MediaTypeRefused(f"the body must be JSON: send the header content-type: {JSON_TYPE}.")
-    if parameters.strip().lower().replace('"', "") not in ("", "charset=utf-8"):
-        raise MediaTypeRefused("JSON is read as UTF-8 only. Send it so, without a charset.")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limits.body_bytes:
-        raise _too_large(limits)
+        raise MediaTypeRefused("compressed bodies are not read. Send the body as it is.")
+    name, _, parameters = request.headers.get("content-type", "").partition(";")
+    return name.strip().lower(), parameters.strip()
 
 
-async def _receive(request: Request, limits: Limits) -> bytes:
+async def _receive(request: Request, wanted: Wanted, hold: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -73,16 +95,16 @@ async def _receive(request: Request, limits: Limits) -> bytes:
             raise BodyUnreadable("the client went away before the body was complete.")
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > limits.body_bytes:
-            raise _too_large(limits)
+        if size > wanted.most_bytes:
+            raise _too_large(wanted)
+        hold(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
 
 
-def _too_large(limits: Limits) -> TooLarge:
+def _too_large(wanted: Wanted) -> TooLarge:
     return TooLarge(
-        f"the body is longer than {limits.body_bytes:,} bytes. Send the rows in parts, or score a "
-        "file with `anomaly score`.",
+        f"the body is longer than {wanted.most_bytes:,} bytes. {wanted.otherwise}",
         code="body_too_large",
     )

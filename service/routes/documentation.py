@@ -8,7 +8,7 @@ import msgspec
 from fastapi import FastAPI
 
 from anomaly.data.schema import Kind
-from service.detectors import Served
+from anomaly.detector import Detector
 from service.routes.problems import MEDIA_TYPE
 from service.wire.answer import Answer, ModelInfo, Problem
 from service.wire.request import Mode
@@ -16,27 +16,29 @@ from service.wire.request import Mode
 _REF = "#/components/schemas/{name}"
 
 
-def _answer(description: str, component: type) -> dict[str, Any]:
+def answered(description: str, component: type) -> dict[str, Any]:
+    """A response that holds a component."""
     schema = {"$ref": _REF.format(name=component.__name__)}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _problem(description: str) -> dict[str, Any]:
+def problem(description: str) -> dict[str, Any]:
+    """A refusal."""
     schema = {"$ref": _REF.format(name=Problem.__name__)}
     return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 SCORE_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: _answer("One entry for each row, in their order.", Answer),
-    400: _problem("The body is empty or not JSON."),
-    408: _problem("The body did not arrive in time."),
-    413: _problem("Too many bytes, rows or columns."),
-    415: _problem("The body is compressed, or not JSON by its own account."),
-    422: _problem("Columns are missing or unknown, or (mode strict) a row is faulty."),
-    503: _problem("Too many rows wait already; the header retry-after says how long to wait."),
+    200: answered("One entry for each row, in their order.", Answer),
+    400: problem("The body is empty or not JSON."),
+    408: problem("The body did not arrive in time."),
+    413: problem("Too many bytes, rows or columns."),
+    415: problem("The body is compressed, or not JSON by its own account."),
+    422: problem("Columns are missing or unknown, or (mode strict) a row is faulty."),
+    503: problem("Too many rows wait already; the header retry-after says how long to wait."),
 }
-READY_RESPONSES: dict[int | str, dict[str, Any]] = {503: _problem("Not now.")}
-MODEL_RESPONSES: dict[int | str, dict[str, Any]] = {200: _answer("The model.", ModelInfo)}
+READY_RESPONSES: dict[int | str, dict[str, Any]] = {503: problem("Not now.")}
+MODEL_RESPONSES: dict[int | str, dict[str, Any]] = {200: answered("The model.", ModelInfo)}
 
 _JSON_TYPES = {
     Kind.NUMERIC: {"type": ["number", "null"]},
@@ -46,24 +48,24 @@ _JSON_TYPES = {
 }
 
 
-def score_extra(served: Served) -> dict[str, Any]:
+def score_extra(detector: Detector, example: dict[str, list[Any]]) -> dict[str, Any]:
     """The parameters and the body of `/v1/score`, with examples that this very model accepts."""
-    names = list(served.example)
-    rows = [list(row) for row in zip(*served.example.values(), strict=True)]
+    names = list(example)
+    rows = [list(row) for row in zip(*example.values(), strict=True)]
     options = {
         "alpha": {
             "type": "number",
             "exclusiveMinimum": 0,
             "exclusiveMaximum": 1,
             "description": "Another false-alarm rate for this request; no smaller than "
-            f"{served.detector.calibration.smallest_alpha:.3g} for this model.",
+            f"{detector.calibration.smallest_alpha:.3g} for this model.",
         },
         "mode": {"type": "string", "enum": list(Mode), "default": Mode.STRICT},
     }
     record = {
         "type": "object",
         "properties": {
-            column.name: _JSON_TYPES[column.kind] for column in served.detector.schema.required
+            column.name: _JSON_TYPES[column.kind] for column in detector.schema.required
         },
     }
     table_form = {
@@ -113,10 +115,10 @@ def score_extra(served: Served) -> dict[str, Any]:
     }
 
 
-def document(app: FastAPI) -> None:
-    """Add the components that the routes refer to."""
+def document(app: FastAPI, answer: type) -> None:
+    """Add the components that the routes refer to; `answer` is that of the score route."""
     generate = app.openapi
-    _, components = msgspec.json.schema_components((Answer, ModelInfo, Problem), ref_template=_REF)
+    _, components = msgspec.json.schema_components((answer, ModelInfo, Problem), ref_template=_REF)
 
     def openapi() -> dict[str, Any]:
         described = generate()

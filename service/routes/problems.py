@@ -9,7 +9,15 @@ from fastapi import Response
 from anomaly.errors import AlphaNotSupported, AnomalyError, BadData
 from service.batcher import Overloaded
 from service.wire.answer import JSON, Problem
-from service.wire.refusals import InvalidRequest, NotJSON, RowError, TooLarge
+from service.wire.refusals import (
+    ImagesOfOtherFormat,
+    ImagesTooLarge,
+    InvalidRequest,
+    NotJSON,
+    NotMultipart,
+    RowError,
+    TooLarge,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -27,7 +35,7 @@ class BodyTooSlow(AnomalyError):
 
 
 class MediaTypeRefused(AnomalyError):
-    """Not JSON by its own account, or compressed."""
+    """Not what the model wants by its own account, or compressed."""
 
     code = "media_type_refused"
 
@@ -40,10 +48,13 @@ class NotReady(AnomalyError):
 
 STATUS: dict[type[Exception], HTTPStatus] = {
     NotJSON: HTTPStatus.BAD_REQUEST,
+    NotMultipart: HTTPStatus.BAD_REQUEST,
     BodyUnreadable: HTTPStatus.BAD_REQUEST,
     BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ImagesTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     MediaTypeRefused: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ImagesOfOtherFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     BadData: HTTPStatus.UNPROCESSABLE_ENTITY,
     AlphaNotSupported: HTTPStatus.UNPROCESSABLE_ENTITY,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,20 +1,30 @@
-"""POST /v1/score."""
+"""POST /v1/score, of a model of tables."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
-from service.routes.body import read_body, read_flag
+from service.routes.body import Wanted, media_type, read_body, read_flag
 from service.routes.documentation import SCORE_RESPONSES, score_extra
-from service.scoring.scorer import Scorer
+from service.routes.problems import MediaTypeRefused
+from service.scoring.tables import Tables
+
+JSON_TYPE = "application/json"
 
 
-def add_score(app: FastAPI, scorer: Scorer) -> None:
+def add_score(app: FastAPI, tables: Tables) -> None:
     """Put the route on the application.
 
     It declares no parameters: FastAPI would parse and check them itself, and its answers to what
     is wrong repeat the input.
     """
+
+    limits, scorer = tables.settings.limits, tables.scorer
+    wanted = Wanted(
+        '{"columns": [...], "rows": [[...]]}',
+        limits.body_bytes,
+        "Send the rows in parts, or score a file with `anomaly score`.",
+    )
 
     @app.post(
         "/v1/score",
@@ -22,7 +32,7 @@ def add_score(app: FastAPI, scorer: Scorer) -> None:
         summary="Score rows",
         response_class=Response,
         responses=SCORE_RESPONSES,
-        openapi_extra=score_extra(scorer.served),
+        openapi_extra=score_extra(tables.detector, scorer.served.example),
     )
     async def score(request: Request) -> Response:
         """Scores, p-values and verdicts for up to a few thousand rows, in their order.
@@ -32,6 +42,24 @@ def add_score(app: FastAPI, scorer: Scorer) -> None:
         in any company. Warnings tell what is remarkable about a row; they change no verdict.
         """
         explain = read_flag(request, "explain")
-        body = await read_body(request, scorer.settings.limits)
-        answer = await scorer.answer(body, request.state.request_id, explain=explain)
+        check_json(request)
+        with scorer.memory.share() as share:
+            body = await read_body(request, wanted, limits.body_seconds, share.take)
+            answer = await tables.answer(body, request.state.request_id, explain=explain)
         return Response(answer, media_type="application/json")
+
+
+def check_json(request: Request) -> None:
+    """Refuse what is not JSON by its own account.
+
+    Raises:
+        MediaTypeRefused: another type, another charset than UTF-8, or compressed.
+    """
+    name, parameters = media_type(request)
+    if name != JSON_TYPE:
+        raise MediaTypeRefused(
+            f"this model scores rows of a table. Send them as JSON, with the header content-type: "
+            f"{JSON_TYPE}."
+        )
+    if parameters.lower().replace('"', "") not in ("", "charset=utf-8"):
+        raise MediaTypeRefused("JSON is read as UTF-8 only. Send it so, without a charset.")

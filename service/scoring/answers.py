@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from anomaly.arrays import Int64
 from anomaly.calibration import Calibration, threshold
 from anomaly.preprocessing.preprocessor import ColumnWarning
 from service.scoring.compute import Result
@@ -38,29 +39,36 @@ def to_answer(
     return Answer(
         model=model,
         alpha=verdicts.alpha,
-        threshold=calibration.threshold
-        if request.alpha is None
-        else threshold(calibration.scores, request.alpha, calibration.rule),
-        scores=_spread(verdicts.scores.tolist(), request),
-        p_values=_spread(verdicts.p_values.tolist(), request),
-        is_anomaly=_spread(verdicts.is_anomaly.tolist(), request),
+        threshold=threshold_at(request.alpha, calibration),
+        scores=spread(verdicts.scores.tolist(), request.rows, request.n_rows),
+        p_values=spread(verdicts.p_values.tolist(), request.rows, request.n_rows),
+        is_anomaly=spread(verdicts.is_anomaly.tolist(), request.rows, request.n_rows),
         warnings=listed,
         request_id=request_id,
         warnings_omitted=omitted,
         ids=request.ids,
-        contributions=_spread(_contributions(result), request) if explain else None,
+        contributions=spread(_contributions(result), request.rows, request.n_rows)
+        if explain
+        else None,
         errors=list(request.errors) if request.mode is Mode.PARTIAL else None,
     )
 
 
-def _spread(values: list[Any], request: ScoreRequest) -> list[Any]:
+def threshold_at(alpha: float | None, calibration: Calibration) -> float:
+    """Of the score, at that false-alarm rate or at the model's own."""
+    if alpha is None:
+        return calibration.threshold
+    return threshold(calibration.scores, alpha, calibration.rule)
+
+
+def spread(values: list[Any], rows: Int64, n_rows: int) -> list[Any]:
     """Values of the sound rows, back where the rows stood; None for the others."""
-    if not request.errors:
+    if len(values) == n_rows:
         return values
-    spread: list[Any] = [None] * request.n_rows
-    for row, value in zip(request.rows.tolist(), values, strict=True):
-        spread[row] = value
-    return spread
+    found: list[Any] = [None] * n_rows
+    for row, value in zip(rows.tolist(), values, strict=True):
+        found[row] = value
+    return found
 
 
 def _listed(warnings: Sequence[ColumnWarning], request: ScoreRequest) -> tuple[list[Warned], int]:

@@ -8,6 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from anomaly.calibration import Calibration
 from anomaly.data.records import Records
 from anomaly.detector import Detector, Verdicts
 from anomaly.explain import Attributions
@@ -53,6 +54,14 @@ def compute(detector: Detector, jobs: Sequence[Job]) -> list[Result]:
         _result(detector, job, part(verdicts, end - len(job.records), end))
         for job, end in zip(jobs, ends, strict=True)
     ]
+
+
+def no_verdicts(calibration: Calibration, alpha: float | None) -> Verdicts:
+    """The verdicts on no rows at all."""
+    none = np.zeros(0)
+    return Verdicts(
+        none, none, none.astype(bool), calibration.alpha if alpha is None else alpha, ()
+    )
 
 
 def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:

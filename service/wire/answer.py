@@ -82,6 +82,62 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: list[RowError] | None = None
 
 
+class HotRegion(msgspec.Struct, frozen=True):
+    """A region hotter than 1, in pixels of the image; `bottom` and `right` are exclusive.
+
+    Attributes:
+        hottest: The largest heat in it.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    hottest: float
+
+
+class ImageExplanation(msgspec.Struct, frozen=True):
+    """Where an image is anomalous.
+
+    Attributes:
+        hottest: The largest heat. 0 is usual; 1 is what the hottest pixel of a normal image
+            exceeds with probability alpha, the model's own.
+        boxes: Hot regions, hottest first.
+        heatmap: A PNG of the image's own size, to be laid over it: transparent where the heat is 0
+            or less, yellow, red from 1 on, darkest at 3. The scale is the same for all images.
+    """
+
+    hottest: float
+    boxes: list[HotRegion]
+    heatmap: bytes
+
+
+class ImageAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the model says of the images, in their order.
+
+    Attributes:
+        alpha: The false-alarm rate that was applied.
+        threshold: Of the score, at that rate, in the unit of the score.
+        names: Of the files, as they were sent but for their length; null where there was none.
+        scores: Higher is more anomalous; null where the image has an error.
+        p_values: In (0, 1]; small is anomalous.
+        is_anomaly: p_value <= alpha, and nothing else.
+        explanations: With `explain`: of each image, null where it has an error.
+        errors: With mode `partial`: the images that were not scored, and why.
+    """
+
+    model: ModelName
+    alpha: float
+    threshold: float
+    names: list[str | None]
+    scores: list[float | None]
+    p_values: list[float | None]
+    is_anomaly: list[bool | None]
+    request_id: str
+    explanations: list[ImageExplanation | None] | None = None
+    errors: list[RowError] | None = None
+
+
 class ColumnInfo(msgspec.Struct, frozen=True):
     """A column of the schema; `role` is feature, context, id, label, time or ignore."""
 
@@ -91,18 +147,46 @@ class ColumnInfo(msgspec.Struct, frozen=True):
     nullable: bool
 
 
+class ImageInfo(msgspec.Struct, frozen=True):
+    """What a model of images looks at.
+
+    Attributes:
+        channels: 1: every image becomes grey; 3: RGB.
+        scale: By which the sides of an image are reduced first; null if every image is resized to
+            one tile.
+        tile: Side in pixels of the squares that the networks see.
+        levels: Sizes at which the image is looked at, each half the one before.
+        contrast: `plain` is brightness; `local` is brightness against the surroundings.
+        aggregate: `hottest`: the score is that of the most unusual places; `total`: of the whole.
+        most_images, most_bytes, most_pixels: Of a request, of one file and of one image.
+    """
+
+    channels: int
+    scale: float | None
+    tile: int
+    levels: int
+    contrast: str
+    aggregate: str
+    most_images: int
+    most_bytes: int
+    most_pixels: int
+
+
 class ModelInfo(msgspec.Struct, frozen=True):
     """What is served.
 
     Attributes:
-        threshold: A row is flagged if and only if its score exceeds it by more than `tolerance`.
+        threshold: A row, or image, is flagged if and only if its score exceeds it by more than
+            `tolerance`.
         unit: Of scores and threshold.
-        calibration_rows: Scores of normal rows behind the threshold.
+        calibration_rows: Scores of normal rows, or images, behind the threshold.
         smallest_alpha: The smallest false-alarm rate that a request may ask for.
         device: cpu or cuda.
         backend: The library that computes.
         loaded_at: UTC, ISO 8601.
-        columns: Features and context columns are needed; ids are sent back; others are ignored.
+        columns: Of a table. Features and context columns are needed; ids are sent back; others are
+            ignored.
+        images: Of a model of images: what it looks at.
         card: What a reader must know before trusting a verdict.
     """
 
@@ -117,6 +201,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     backend: str
     loaded_at: str
     columns: list[ColumnInfo]
+    images: ImageInfo | None
     card: dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""One small detector, saved and served as a user's would be."""
+"""Two small detectors, of rows and of images, saved and served as a user's would be."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
 from anomaly.fitting import FitConfig
+from anomaly.image_assembly import assemble_images
+from anomaly.image_detector import ImageDetector
 from service.app import create_app
 from service.detectors import Served, open_served
 from service.settings import Settings
 from tests.service.pumps import SCHEMA, Caller, normal_records
+from tests.service.weave import CONFIG, SPLITS, ImageCaller, normal_images
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +69,48 @@ def make_app(served: Served) -> Callable[..., FastAPI]:
 def caller(make_app: Callable[..., FastAPI]) -> Caller:
     """Speaks to an application with default settings."""
     return Caller(make_app())
+
+
+@pytest.fixture(scope="session")
+def image_detector() -> ImageDetector:
+    """Fitted on 60 pieces of cloth; rough, but every part of it is real."""
+    images = normal_images(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return assemble_images(
+            lambda numbers: (images[number] for number in numbers),
+            SPLITS,
+            CONFIG,
+            seed=0,
+            device=Device.CPU,
+        ).detector
+
+
+@pytest.fixture(scope="session")
+def image_artifact(image_detector: ImageDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The saved detector of images."""
+    directory = tmp_path_factory.mktemp("models") / "weave"
+    save(image_detector, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def served_images(image_artifact: Path) -> Served:
+    """The detector of images as the service loads it."""
+    return open_served(str(image_artifact), Device.CPU)
+
+
+@pytest.fixture
+def make_image_app(served_images: Served) -> Callable[..., FastAPI]:
+    """An application for images with settings of its own."""
+
+    def make(**settings: Any) -> FastAPI:
+        return create_app(Settings(model="weave", **settings), served_images)
+
+    return make
+
+
+@pytest.fixture
+def image_caller(make_image_app: Callable[..., FastAPI]) -> ImageCaller:
+    """Speaks to an application for images with default settings."""
+    return ImageCaller(make_image_app())

@@ -13,8 +13,10 @@ from anomaly.artifact.directory import digest
 from anomaly.backends.backend import Device
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, ModelNotFound
+from anomaly.image_detector import ImageDetector, of_images, of_tables
 from service.detectors import UNREGISTERED, Served, open_served
 from tests.service.pumps import SCHEMA, normal_records
+from tests.service.weave import normal_images
 
 
 def test_a_directory_is_served_under_its_name(served: Served, artifact: Path) -> None:
@@ -31,9 +33,9 @@ def test_a_directory_is_served_under_its_name(served: Served, artifact: Path) ->
 def test_the_served_detector_scores_as_the_saved_one(served: Served, detector: Detector) -> None:
     records = normal_records(100, seed=4)
 
-    assert (
-        served.detector.anomaly_score(records).tolist() == detector.anomaly_score(records).tolist()
-    )
+    found = of_tables(served.detector).anomaly_score(records)
+
+    assert found.tolist() == detector.anomaly_score(records).tolist()
 
 
 def test_the_example_has_two_values_of_the_right_kind_for_each_needed_column(
@@ -60,6 +62,20 @@ def test_an_altered_artifact_is_not_served(artifact: Path, tmp_path: Path) -> No
 
     with pytest.raises(ArtifactRejected):
         open_served(str(altered), Device.CPU)
+
+
+def test_a_model_of_images_is_served_like_any_other(
+    served_images: Served, image_detector: ImageDetector
+) -> None:
+    images = normal_images(3, seed=4)
+    found = of_images(served_images.detector).anomaly_score(images)
+
+    assert (served_images.name, served_images.unit, served_images.example) == (
+        "weave",
+        "images",
+        {},
+    )
+    assert found.tolist() == image_detector.anomaly_score(images).tolist()
 
 
 def test_a_directory_without_a_model_is_not_served(tmp_path: Path) -> None:
@@ -107,7 +123,7 @@ def test_a_registered_model_is_served_by_its_alias_and_its_version(
 
         assert (served.name, served.version, served.alias) == ("pumps", "1", alias)
         assert served.run_id == run.info.run_id
-        scores = served.detector.anomaly_score(records)
+        scores = of_tables(served.detector).anomaly_score(records)
         assert scores.tolist() == detector.anomaly_score(records).tolist()
     with pytest.raises(ModelNotFound):
         open_served("models:/pumps@challenger", Device.CPU)

@@ -125,7 +125,7 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
     scores = calibration.threshold + calibration.tolerance * np.array([-2, -0.5, 0, 0.5, 2, 1e6])
     p_values = calibration.p_values(scores)
     flagged = calibration.is_anomaly(p_values)
-    metrics = Metrics("pumps", "1", detector.schema)
+    metrics = Metrics("pumps", "1", detector.schema.names)
 
     metrics.rows_scored(Verdicts(scores, p_values, flagged, calibration.alpha, ()), calibration)
 
@@ -136,7 +136,7 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
 
 def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     wide = Schema(tuple(Column(f"x{i}", Kind.NUMERIC) for i in range(MOST_FEATURES + 20)))
-    metrics = Metrics("pumps", "1", wide)
+    metrics = Metrics("pumps", "1", wide.names)
     warnings = tuple(
         ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
     )

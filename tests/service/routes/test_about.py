@@ -8,7 +8,10 @@ import pytest
 from fastapi import FastAPI
 
 from anomaly.detector import Detector
+from anomaly.image_detector import ImageDetector
+from service.settings import Queue
 from tests.service.pumps import SCHEMA, Caller
+from tests.service.weave import ImageCaller
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/ping"])
@@ -52,3 +55,39 @@ def test_the_model_is_described_with_its_rate_and_what_that_rests_on(
         (c.name, c.kind, c.role, c.nullable) for c in SCHEMA.columns
     ]
     assert model["card"]["exchangeability"] == detector.card.exchangeability
+
+
+def test_a_model_of_images_is_described_by_what_it_looks_at(
+    image_caller: ImageCaller, image_detector: ImageDetector
+) -> None:
+    model = image_caller("GET", "/v1/model").json()
+
+    assert model["calibration_rows"] == image_detector.calibration.n
+    assert model["unit"] == "standard deviations"
+    assert model["columns"] == []
+    assert model["images"] == {
+        "channels": 1,
+        "scale": 1.0,
+        "tile": 32,
+        "levels": 2,
+        "contrast": "local",
+        "aggregate": "hottest",
+        "most_images": 64,
+        "most_bytes": 20 * 2**20,
+        "most_pixels": 16 * 2**20,
+    }
+
+
+def test_a_model_of_tables_looks_at_no_images(caller: Caller) -> None:
+    assert caller("GET", "/v1/model").json()["images"] is None
+
+
+def test_a_service_that_holds_all_it_may_is_not_ready(
+    make_image_app: Callable[..., FastAPI],
+) -> None:
+    app = make_image_app(queue=Queue(max_bytes=100))
+
+    with app.state.scorer.memory.share() as share:
+        share.take(100)
+        assert Caller(app)("GET", "/readyz").status_code == 503
+    assert Caller(app)("GET", "/readyz").status_code == 200

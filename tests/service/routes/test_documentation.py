@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from service.settings import Limits
 from tests.service.pumps import Caller
+from tests.service.weave import ImageCaller, files_of, normal_images
 
 
 def references(node: Any) -> set[str]:
@@ -34,12 +36,17 @@ def test_the_pages_load_nothing_from_elsewhere(caller: Caller, path: str) -> Non
         assert caller("GET", asset).status_code == 200
 
 
-def test_every_reference_in_the_description_leads_somewhere(caller: Caller) -> None:
-    description = caller("GET", "/openapi.json").json()
+@pytest.mark.parametrize(
+    ("fixture", "answer"), [("caller", "Answer"), ("image_caller", "ImageAnswer")]
+)
+def test_every_reference_in_the_description_leads_somewhere(
+    fixture: str, answer: str, request: pytest.FixtureRequest
+) -> None:
+    description = request.getfixturevalue(fixture)("GET", "/openapi.json").json()
 
     found = references(description)
 
-    assert "#/components/schemas/Answer" in found
+    assert f"#/components/schemas/{answer}" in found
     for reference in found:
         node = description
         for part in reference.removeprefix("#/").split("/"):
@@ -78,6 +85,40 @@ def test_an_answer_holds_what_the_description_promises(caller: Caller) -> None:
     for document, name in ((answer, "Answer"), (refusal, "Problem"), (model, "ModelInfo")):
         assert document.keys() <= description[name]["properties"].keys()
         assert set(description[name]["required"]) <= document.keys()
+
+
+def test_the_score_route_of_images_describes_its_form_its_answers_and_its_query(
+    make_image_app: Callable[..., FastAPI],
+) -> None:
+    caller = ImageCaller(make_image_app(limits=Limits(images=3)))
+    operation = caller("GET", "/openapi.json").json()["paths"]["/v1/score"]["post"]
+    content = operation["requestBody"]["content"]
+
+    assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "503"}
+    assert {"explain", "alpha", "mode"} == {p["name"] for p in operation["parameters"]}
+    assert set(content) == {"multipart/form-data", "image/png", "image/jpeg"}
+    (field,) = content["multipart/form-data"]["schema"]["properties"].items()
+    assert field[1]["maxItems"] == 3
+    sound = [(field[0], ("a.png", file)) for file in files_of(normal_images(4))]
+    assert caller("POST", "/v1/score", files=sound[:3]).status_code == 200
+    assert caller("POST", "/v1/score", files=sound).status_code == 413
+
+
+def test_an_answer_about_images_holds_what_the_description_promises(
+    image_caller: ImageCaller,
+) -> None:
+    description = image_caller("GET", "/openapi.json").json()["components"]["schemas"]
+
+    answer = image_caller.send(files_of(normal_images(1)), "?explain=true&mode=partial").json()
+    model = image_caller("GET", "/v1/model").json()
+
+    for document, name in (
+        (answer, "ImageAnswer"),
+        (answer["explanations"][0], "ImageExplanation"),
+        (model, "ModelInfo"),
+        (model["images"], "ImageInfo"),
+    ):
+        assert document.keys() == description[name]["properties"].keys()
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])

@@ -1,0 +1,117 @@
+"""Images: from the files of a request to the JSON of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from anomaly.calibration import supported
+from anomaly.image_detector import ImageDetector
+from service.detectors import Served
+from service.scoring.image_answers import to_image_answer
+from service.scoring.image_compute import ImageJob, ImageResult, compute_images
+from service.scoring.memory import Share
+from service.scoring.scorer import Scorer
+from service.settings import Settings
+from service.wire.answer import JSON
+from service.wire.images import ImageOptions, ImageRequest, open_images
+from service.wire.multipart import Upload
+from service.wire.refusals import InvalidRequest, rows_by_reason
+
+Found = TypeVar("Found")
+
+MOST_WORKERS = 4
+"""Threads that decode images and draw heatmaps; each may need 300 MB for the largest image."""
+
+
+class Images:
+    """Files to bytes, for one detector of images."""
+
+    def __init__(self, served: Served, detector: ImageDetector, settings: Settings) -> None:
+        self.detector = detector
+        self.settings = settings
+        self.scorer: Scorer[ImageJob, ImageResult] = Scorer(
+            served,
+            settings,
+            lambda jobs: compute_images(detector, jobs),
+            max_rows=settings.queue.max_images,
+            max_batch_rows=settings.queue.max_batch_images,
+        )
+        self.metrics = self.scorer.metrics
+        threads = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+        self._workers = ThreadPoolExecutor(threads, thread_name_prefix="images")
+
+    async def close(self) -> None:
+        """Finish what waits, take nothing more."""
+        await self.scorer.close()
+        self._workers.shutdown()
+
+    async def answer(
+        self,
+        uploads: Callable[[], list[Upload]],
+        options: ImageOptions,
+        request_id: str,
+        share: Share,
+    ) -> bytes:
+        """The JSON answer to a request.
+
+        Args:
+            uploads: Takes the body apart; called in a thread.
+            share: Of the memory, for the decoded images.
+
+        Raises:
+            NotMultipart, TooLarge, InvalidRequest: the request is at fault.
+            AlphaNotSupported: the calibration images cannot support the alpha it asks for.
+            Overloaded: too many images wait.
+        """
+        if options.alpha is not None:
+            supported(options.alpha, self.detector.calibration.n)
+        request = await self._open(uploads, options, share)
+        result = await self._score(ImageJob(request.images, options.explain))
+        verdicts = self.detector.verdicts(result.scores, options.alpha)
+        self.metrics.rows_scored(verdicts, self.detector.calibration)
+        self.metrics.rows_rejected(rows_by_reason(request.errors))
+        answer = partial(
+            to_image_answer,
+            request,
+            verdicts,
+            result.heats,
+            options,
+            model=self.scorer.model,
+            calibration=self.detector.calibration,
+            request_id=request_id,
+        )
+        return await self._in_thread("respond", lambda: JSON.encode(answer()))
+
+    async def _open(
+        self, uploads: Callable[[], list[Upload]], options: ImageOptions, share: Share
+    ) -> ImageRequest:
+        limits, count_tiles = self.settings.limits, self.detector.preprocessor.count
+        try:
+            return await self._in_thread(
+                "decode",
+                lambda: open_images(uploads(), options, limits, count_tiles, share.take),
+            )
+        except InvalidRequest as error:
+            self.metrics.rows_rejected(error.rows_by_reason)
+            raise
+
+    async def _score(self, job: ImageJob) -> ImageResult:
+        if not job.images:
+            return ImageResult(np.zeros(0), () if job.explain else None)
+        return await self.scorer.score(job, len(job.images))
+
+    async def _in_thread(self, phase: str, work: Callable[[], Found]) -> Found:
+        """The work, away from the event loop, and its time in the metrics."""
+        started = perf_counter()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+        finally:
+            self.metrics.phase(phase, perf_counter() - started)

@@ -1,0 +1,129 @@
+"""Rows of a table: from the JSON of a request to the JSON of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+
+from anomaly.calibration import supported
+from anomaly.detector import Detector
+from anomaly.preprocessing.preprocessor import WarningCode
+from service.detectors import Served
+from service.scoring.answers import to_answer
+from service.scoring.compute import Job, Result, compute, no_verdicts
+from service.scoring.scorer import Scorer
+from service.settings import Settings, UnseenCategory
+from service.wire.answer import JSON
+from service.wire.refusals import Code, InvalidRequest, RowError, rows_by_reason
+from service.wire.request import Mode, ScoreRequest, invalid_rows, parse
+
+LARGE_BODY_BYTES = 64 * 2**10
+"""Larger bodies are parsed in a thread: the loop must stay free for the others."""
+
+
+class Tables:
+    """Bytes to bytes, for one detector of tables."""
+
+    def __init__(self, served: Served, detector: Detector, settings: Settings) -> None:
+        self.detector = detector
+        self.settings = settings
+        self.scorer: Scorer[Job, Result] = Scorer(
+            served,
+            settings,
+            lambda jobs: compute(detector, jobs),
+            max_rows=settings.queue.max_rows,
+            max_batch_rows=settings.queue.max_batch_rows,
+            features=[column.name for column in detector.schema.required],
+        )
+        self.metrics = self.scorer.metrics
+
+    async def close(self) -> None:
+        """Finish what waits, take nothing more."""
+        await self.scorer.close()
+
+    async def answer(self, body: bytes, request_id: str, *, explain: bool) -> bytes:
+        """The JSON answer to a JSON request.
+
+        Raises:
+            NotJSON, TooLarge, InvalidRequest: the request is at fault.
+            AlphaNotSupported: the calibration rows cannot support the alpha it asks for.
+            Overloaded: too many rows wait.
+        """
+        request = await self._parse(body)
+        calibration = self.detector.calibration
+        if request.alpha is not None:
+            supported(request.alpha, calibration.n)
+        result = await self._score(Job(request.records, request.alpha, explain))
+        started = perf_counter()
+        self.metrics.rows_scored(result.verdicts, calibration)
+        self.metrics.rows_rejected(rows_by_reason(request.errors))
+        silent = self.settings.unseen_category is UnseenCategory.IGNORE
+        answer = to_answer(
+            request,
+            result,
+            [
+                warning
+                for warning in result.verdicts.warnings
+                if not (silent and warning.code is WarningCode.UNSEEN_CATEGORY)
+            ],
+            model=self.scorer.model,
+            calibration=calibration,
+            request_id=request_id,
+            explain=explain,
+        )
+        encoded = JSON.encode(answer)
+        self.metrics.phase("respond", perf_counter() - started)
+        return encoded
+
+    async def _parse(self, body: bytes) -> ScoreRequest:
+        started = perf_counter()
+        try:
+            if len(body) > LARGE_BODY_BYTES:
+                return await asyncio.to_thread(self._read, body)
+            return self._read(body)
+        except InvalidRequest as error:
+            self.metrics.rows_rejected(error.rows_by_reason)
+            raise
+        finally:
+            self.metrics.phase("decode", perf_counter() - started)
+
+    def _read(self, body: bytes) -> ScoreRequest:
+        request = parse(body, self.detector.schema, self.settings.limits)
+        if self.settings.unseen_category is UnseenCategory.ERROR:
+            return without_unseen(request, self.detector)
+        return request
+
+    async def _score(self, job: Job) -> Result:
+        if not len(job.records):
+            return Result(no_verdicts(self.detector.calibration, job.alpha), None)
+        return await self.scorer.score(job, len(job.records))
+
+
+def without_unseen(request: ScoreRequest, detector: Detector) -> ScoreRequest:
+    """The request with the rows refused that hold a category the model was not fitted on.
+
+    Raises:
+        InvalidRequest: there are such rows, and the mode is strict.
+    """
+    unseen = [
+        RowError.of(Code.UNSEEN_CATEGORY, row, warning.column)
+        for warning in detector.preprocessor.warnings(request.records)
+        if warning.code is WarningCode.UNSEEN_CATEGORY
+        for row in request.rows[warning.rows].tolist()
+    ]
+    if not unseen:
+        return request
+    faulty = {error.row for error in unseen}
+    errors = sorted((*request.errors, *unseen), key=lambda error: error.row or 0)
+    if request.mode is Mode.STRICT:
+        raise invalid_rows(errors, len(faulty), request.n_rows)
+    kept = np.array([row not in faulty for row in request.rows.tolist()], dtype=bool)
+    return replace(
+        request,
+        records=request.records.take(kept),
+        rows=request.rows[kept],
+        errors=tuple(errors),
+    )
