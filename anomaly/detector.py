@@ -100,6 +100,11 @@ class Detector:
         return self.preprocessor.schema
 
     @property
+    def unit(self) -> str:
+        """Of scores and threshold."""
+        return self.model.score.unit
+
+    @property
     def model(self) -> ScoringModel:
         """The arrays behind the backend."""
         return self.backend.model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -23,8 +22,8 @@ from anomaly.preprocessing.images import ImagePreprocessor, Tiled, joined, toget
 SMALLEST_UNIT = 1e-6
 """Of heat: where normal images show none at all."""
 
-IMAGES_AT_ONCE = 8
-"""Their tiles fill blocks together; more would only cost memory."""
+TILES_AT_ONCE = 256
+"""Of images that are scored together: they fill blocks, and take some 400 kB of memory each."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,11 @@ class ImageDetector:
     backend: Backend
 
     @property
+    def unit(self) -> str:
+        """Of scores and threshold."""
+        return "standard deviations" if self.defects is not None else self.model.score.unit
+
+    @property
     def model(self) -> ScoringModel:
         """The arrays behind the backend."""
         return self.backend.model
@@ -128,8 +132,8 @@ class ImageDetector:
 
     def mapped(self, images: Iterable[Pixels]) -> Iterator[Mapped]:
         """Scores with the evidence behind them, image by image, in bounded memory."""
-        rest = iter(images)
-        while some := [self.preprocessor.tiles(pixels) for pixels in islice(rest, IMAGES_AT_ONCE)]:
+        for group in in_groups(images, self.preprocessor):
+            some = [self.preprocessor.tiles(pixels) for pixels in group]
             yield from map(self._read, some, self.looked_at(some))
 
     def encode(self, images: Iterable[Pixels]) -> Float64:
@@ -189,6 +193,21 @@ class ImageDetector:
                 assert looked.odds is not None
                 evidence = self.maps.read(looked.errors, looked.odds)
         return Mapped(evidence, *tiled.image.shape[:2])
+
+
+def in_groups(images: Iterable[Pixels], preprocessor: ImagePreprocessor) -> Iterator[list[Pixels]]:
+    """The images, a few at a time: of at most `TILES_AT_ONCE` tiles, or a single one."""
+    group: list[Pixels] = []
+    total = 0
+    for pixels in images:
+        tiles = preprocessor.count(*pixels.shape[:2])
+        if group and total + tiles > TILES_AT_ONCE:
+            yield group
+            group, total = [], 0
+        group.append(pixels)
+        total += tiles
+    if group:
+        yield group
 
 
 AnyDetector: TypeAlias = Detector | ImageDetector

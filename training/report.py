@@ -88,7 +88,7 @@ def score_figure(detector: AnyDetector, evaluation: Evaluation) -> Figure:
     inside = (_bent(ticks) >= edges[0]) & (_bent(ticks) <= edges[-1])
     axis.set_xticks(_bent(ticks)[inside], [f"{tick:g}" for tick in ticks[inside]])
     axis.set(
-        title=f"scores; threshold {calibration.threshold:.4g} {detector.model.score.unit} "
+        title=f"scores; threshold {calibration.threshold:.4g} {detector.unit} "
         f"at alpha = {calibration.alpha:g}",
         xlabel="margin: 0 is the median normal row, 1 the threshold",
         ylabel="share of rows",

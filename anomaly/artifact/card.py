@@ -33,7 +33,7 @@ def card_text(detector: AnyDetector) -> str:
         f"{round_up(calibration.smallest_alpha)}.",
         "",
         f"**Threshold.** {calibration.threshold:.6g} "
-        f"({detector.model.score.kind}, {detector.model.score.unit}, higher is more anomalous).",
+        f"({detector.model.score.kind}, {detector.unit}, higher is more anomalous).",
         "",
         _input(detector),
         "",
@@ -118,7 +118,7 @@ def describe(detector: AnyDetector) -> dict[str, Any]:
     calibration, model = detector.calibration, detector.model
     return {
         "score": model.score.kind,
-        "unit": model.score.unit,
+        "unit": detector.unit,
         "alpha": calibration.alpha,
         "threshold": calibration.threshold,
         "rule": str(calibration.rule),

@@ -18,7 +18,10 @@ from anomaly.detector import Verdicts
 from anomaly.errors import CannotWrite
 from anomaly.heat import Heat
 from anomaly.heat_png import boxes_at_size, overlay, png
-from anomaly.image_detector import IMAGES_AT_ONCE, ImageDetector
+from anomaly.image_detector import ImageDetector
+
+IMAGES_AT_ONCE = 8
+"""That are written together."""
 
 
 @dataclass(frozen=True)

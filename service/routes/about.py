@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 
 from anomaly.detector import Detector
-from anomaly.image_detector import Aggregate, AnyDetector, ImageDetector
+from anomaly.image_detector import ImageDetector
 from service.detectors import Served
 from service.routes.documentation import MODEL_RESPONSES, READY_RESPONSES
 from service.routes.problems import NotReady
@@ -60,7 +60,7 @@ def describe(served: Served, model: ModelName, limits: Limits) -> ModelInfo:
         alpha=calibration.alpha,
         threshold=calibration.threshold,
         tolerance=calibration.tolerance,
-        unit=unit_of(detector),
+        unit=detector.unit,
         calibration_rows=calibration.n,
         smallest_alpha=calibration.smallest_alpha,
         device=served.device,
@@ -70,13 +70,6 @@ def describe(served: Served, model: ModelName, limits: Limits) -> ModelInfo:
         images=images_of(detector, limits) if isinstance(detector, ImageDetector) else None,
         card=dataclasses.asdict(detector.card),
     )
-
-
-def unit_of(detector: AnyDetector) -> str:
-    """Of scores and threshold."""
-    if isinstance(detector, ImageDetector) and detector.aggregate is Aggregate.HOTTEST:
-        return "standard deviations"
-    return detector.model.score.unit
 
 
 def columns_of(detector: Detector) -> list[ColumnInfo]:
@@ -95,9 +88,7 @@ def images_of(detector: ImageDetector, limits: Limits) -> ImageInfo:
         channels=preprocessor.channels,
         scale=None if layout.whole else preprocessor.scale,
         tile=layout.tile,
-        levels=layout.levels,
         contrast=preprocessor.contrast,
-        aggregate=detector.aggregate,
         most_images=limits.images,
         most_bytes=limits.image_bytes,
         most_pixels=limits.image_pixels,

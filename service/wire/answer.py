@@ -155,18 +155,14 @@ class ImageInfo(msgspec.Struct, frozen=True):
         scale: By which the sides of an image are reduced first; null if every image is resized to
             one tile.
         tile: Side in pixels of the squares that the networks see.
-        levels: Sizes at which the image is looked at, each half the one before.
         contrast: `plain` is brightness; `local` is brightness against the surroundings.
-        aggregate: `hottest`: the score is that of the most unusual places; `total`: of the whole.
         most_images, most_bytes, most_pixels: Of a request, of one file and of one image.
     """
 
     channels: int
     scale: float | None
     tile: int
-    levels: int
     contrast: str
-    aggregate: str
     most_images: int
     most_bytes: int
     most_pixels: int

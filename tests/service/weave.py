@@ -14,15 +14,17 @@ from PIL import Image
 from anomaly.data.pixels import Pixels
 from anomaly.data.splits import Splits
 from anomaly.fitting import FitConfig
+from anomaly.fitting.defects import DefectFit
 from anomaly.image_assembly import ImageDetectorConfig
 from anomaly.preprocessing.images import Layout
 from tests.service.pumps import Caller
 
 SIDE = 48
 CONFIG = ImageDetectorConfig(
-    layout=Layout(tile=32, overlap=8, levels=2),
+    layout=Layout(tile=32, overlap=8),
     widths=(8, 16),
     fit=FitConfig(steps=30, batch_rows=8, lr_warmup_steps=5, noise=0.0),
+    defects=DefectFit(steps=30, drawn=30, batch_images=4, crop=48),
 )
 
 

@@ -140,7 +140,8 @@ def test_local_contrast_does_not_see_a_slow_slope_of_light() -> None:
 def textured(height: int, width: int) -> Float32:
     rng = np.random.default_rng(5)
     smooth = gaussian_filter(rng.normal(size=(height, width)), 1.5)
-    return (0.5 + 0.2 * smooth / np.abs(smooth).max())[..., None].astype(np.float32)
+    found: Float32 = (0.5 + 0.2 * smooth / np.abs(smooth).max())[..., None].astype(np.float32)
+    return found
 
 
 def test_what_is_shown_of_plain_pixels_are_the_pixels() -> None:

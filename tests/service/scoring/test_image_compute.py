@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anomaly.image_detector import ImageDetector
-from service.scoring import image_compute
-from service.scoring.image_compute import ImageJob, compute_images, in_groups
+import anomaly.image_detector as image_detector_module
+from anomaly.image_detector import ImageDetector, in_groups
+from service.scoring.image_compute import ImageJob, compute_images
 from tests.service.weave import normal_images
 
 IMAGES = [*normal_images(5, seed=1), *(image[:20] for image in normal_images(3, seed=2))]
@@ -17,7 +17,7 @@ IMAGES = [*normal_images(5, seed=1), *(image[:20] for image in normal_images(3, 
 def test_each_job_gets_its_own_results_to_the_bit(
     image_detector: ImageDetector, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(image_compute, "TILES_AT_ONCE", at_once)
+    monkeypatch.setattr(image_detector_module, "TILES_AT_ONCE", at_once)
     jobs = [ImageJob(IMAGES[:1]), ImageJob(IMAGES[1:6], explain=True), ImageJob(IMAGES[6:])]
 
     first, second, third = compute_images(image_detector, jobs)
@@ -34,9 +34,9 @@ def test_each_job_gets_its_own_results_to_the_bit(
 def test_groups_are_bounded_and_leave_nothing_out(
     image_detector: ImageDetector, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(image_compute, "TILES_AT_ONCE", at_once)
+    monkeypatch.setattr(image_detector_module, "TILES_AT_ONCE", at_once)
 
-    groups = list(in_groups(IMAGES, image_detector))
+    groups = list(in_groups(IMAGES, image_detector.preprocessor))
 
     assert [id(image) for group in groups for image in group] == [id(image) for image in IMAGES]
     count = image_detector.preprocessor.count
