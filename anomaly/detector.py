@@ -192,9 +192,8 @@ class Detector:
             )
         features = self.features(start)
         first, last = self.backend.encode(features)[0], self.encode(end)
-        along = np.linspace(0.0, 1.0, steps)[:, None]
         context = np.repeat(features.context, steps, axis=0)
-        return self._decode((1 - along) * first + along * last, context)
+        return self._decode(between(first, last, steps), context)
 
     def records(self, rows: Rows) -> Records:
         """Rows in any of their forms as records.
@@ -236,3 +235,9 @@ class Detector:
     def _decode(self, z: Float64, context: Values) -> dict[str, Values]:
         means, probabilities, *classes = self.backend.decode(z, context)
         return {**self.preprocessor.restore(means, probabilities, classes)}
+
+
+def between(first: Float64, last: Float64, steps: int) -> Float64:
+    """(steps, L) on the line from latents (1, L) to others, both ends included."""
+    along = np.linspace(0.0, 1.0, steps)[:, None]
+    return (1 - along) * first + along * last

@@ -8,15 +8,16 @@ from typing import TypeAlias
 
 import numpy as np
 
-from anomaly.arrays import Float64
+from anomaly.arrays import Float32, Float64
 from anomaly.backends.backend import Backend, BackendName, Device, ScoringModel, open_backend
 from anomaly.backends.defects import DefectModel, log_odds
 from anomaly.calibration import Calibration, Rule
 from anomaly.data.pixels import Pixels
-from anomaly.detector import Card, Detector, Verdicts
+from anomaly.detector import Card, Detector, Verdicts, between
 from anomaly.errors import ConfigInvalid
 from anomaly.heat import Heat, heat_of
 from anomaly.maps import Evidence, Maps, TileMaps, WholeMaps
+from anomaly.models.ops import NumpyOps
 from anomaly.preprocessing.images import ImagePreprocessor, Tiled, joined, together
 
 SMALLEST_UNIT = 1e-6
@@ -144,6 +145,47 @@ class ImageDetector:
             found.append(latents.mean(0))
         return np.array(found)
 
+    def reconstruct(self, images: Iterable[Pixels]) -> list[Float32]:
+        """What the model expects of each image, from the posterior mean, nothing hidden.
+
+        Returns:
+            Pictures (height, width, channels) in [0, 1] at the size at which the model works. Those
+            of tiles are joined as errors are.
+        """
+        found = (self.preprocessor.tiles(pixels) for pixels in images)
+        return [self.rebuilt(self.backend.encode(of.features)[0], of) for of in found]
+
+    def rebuilt(self, z: Float64, tiled: Tiled) -> Float32:
+        """The picture (height, width, channels) of one image, from latents (rows, L) of its
+        tiles."""
+        squares = self._means(z)
+        planes = [joined(plane, tiled, self.preprocessor.layout) for plane in squares]
+        return self.preprocessor.shown(np.stack(planes, axis=-1))
+
+    def sample(self, n: int, seed: int = 0) -> list[Float32]:
+        """n pictures that the model holds for normal: decoded draws from the prior.
+
+        Returns:
+            (tile, tile, channels) in [0, 1]: whole images, or tiles.
+        """
+        prior = self.model.vae.latent_prior(NumpyOps(), self.model.first)
+        return list(self.decode(prior.sample(n, np.random.default_rng(seed))))
+
+    def interpolate(self, start: Pixels, end: Pixels, steps: int = 8) -> list[Float32]:
+        """Pictures on the line between the latents of two images, both ends included.
+
+        Returns:
+            (tile, tile, channels) in [0, 1]: whole images, or the tiles in the middle of the two.
+        """
+        first, last = (self._middle(pixels) for pixels in (start, end))
+        return list(self.decode(between(first, last, steps)))
+
+    def decode(self, z: Float64) -> Float32:
+        """Pictures (N, tile, tile, channels) in [0, 1] of latents (N, L)."""
+        side = self.preprocessor.layout.tile
+        squares = self._means(z).reshape(-1, len(z), side, side)
+        return self.preprocessor.shown(np.moveaxis(squares, 0, -1))
+
     def calibrated(
         self, calibration: Calibration, mapped: Sequence[Mapped], card: Card
     ) -> ImageDetector:
@@ -178,6 +220,16 @@ class ImageDetector:
                 odds = log_odds(self.defects, self.backend, tiled.image)
             found.append(Looked(errors, odds, float(terms.scores[rows].sum())))
         return found
+
+    def _middle(self, pixels: Pixels) -> Float64:
+        """(1, L) the latents of the tile in the middle."""
+        tiled = self.preprocessor.tiles(pixels)
+        return self.backend.encode(tiled.features.take(slice(at := tiled.middle, at + 1)))[0]
+
+    def _means(self, z: Float64) -> Float64:
+        """(channels, N, pixels) what tiles are expected to be."""
+        means = self.backend.decode(z, np.zeros((len(z), 0), np.float32))[0]
+        return np.moveaxis(means.reshape(len(z), self.preprocessor.channels, -1), 1, 0)
 
     def _errors(self, per_target: Float64, tiled: Tiled) -> Float64:
         """Terms (rows, channels * pixels) as one map, the mean over channels."""

@@ -93,6 +93,12 @@ class Tiled:
     places: tuple[Place, ...]
     image: Float32
 
+    @property
+    def middle(self) -> int:
+        """The number of the tile that is nearest to the middle."""
+        corners = np.array([(place.top, place.left) for place in self.places])
+        return int(((corners - corners.max(0) / 2) ** 2).sum(1).argmin())
+
 
 @dataclass(frozen=True, config=STRICT)
 class ImagePreprocessor:
