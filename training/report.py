@@ -13,12 +13,13 @@ from anomaly.detector import Detector
 from anomaly.explain import by_column
 from anomaly.fitting import Progress
 from anomaly.image_detector import AnyDetector
+from training.canvas import ANOMALY, LINE, NORMAL, new_figure
 from training.evaluate import Evaluation
+from training.latent_tables import report_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NORMAL, ANOMALY, LINE = "#1f6fb4", "#d1495b", "#333333"
 FEWEST_POINTS, MOST_POINTS = 3, 5_000
 MOST_BARS = 25
 WIDE_NATS = 10
@@ -41,6 +42,8 @@ def figures(
         found["latent.png"] = latent_figure(detector, evaluation, test)
     if evaluation.is_anomalous.any() and not evaluation.is_anomalous.all():
         found["roc_pr.png"] = roc_pr_figure(evaluation)
+    if len(test):
+        found |= report_figures(detector, test, evaluation.is_anomalous)
     return found
 
 
@@ -181,15 +184,3 @@ def _bent(margins: Float64) -> Float64:
     """Linear up to 2, logarithmic beyond."""
     above = np.maximum(margins, 2.0)
     return np.where(margins <= 2, margins, 2 + np.log(above / 2) * 2)
-
-
-def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list]:  # type: ignore[type-arg]
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes

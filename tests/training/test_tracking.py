@@ -98,9 +98,9 @@ def test_card_and_pictures_are_there(run: Run) -> None:
     client = mlflow.MlflowClient()
     pictures = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
 
-    assert pictures == {
-        f"figures/{name}.png" for name in ("loss", "scores", "latent", "features", "roc_pr")
-    }
+    of_latents = ("units", "reconstructions", "responses", "samples")
+    names = ("loss", "scores", "latent", "features", "roc_pr", *(f"latent_{n}" for n in of_latents))
+    assert pictures == {f"figures/{name}.png" for name in names}
     assert artifact_text(run, "card.md") == card_text(anomaly.load(CHAMPION))
     version = client.get_model_version_by_alias(NAME, "champion")
     assert version.description == artifact_text(run, "card.md")
