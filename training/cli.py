@@ -1,4 +1,5 @@
-"""The commands that make detectors: train, calibrate, evaluate, promote, config."""
+"""The commands that make detectors and look at them: train, calibrate, evaluate, latent, promote,
+config."""
 
 from __future__ import annotations
 
@@ -330,6 +331,58 @@ def evaluate(
         "by_missing": {k: {"normal_rows": n, "flagged": f} for k, (n, f) in by_missing.items()},
     }
     result(answer, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
+def latent(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV (also .gz) or Parquet file; for a model of images a folder of PNG and JPEG "
+            "files.",
+            metavar="DATA",
+            show_default=False,
+            readable=False,
+        ),
+    ],
+    model: options.Model,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the figures.", show_default=False)
+    ],
+    rows: Annotated[
+        int, typer.Option(min=1, help="At most so many rows or images, drawn at random.")
+    ] = 200,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of that choice, and of draws from the prior.")
+    ] = 0,
+    device: options.Device = "auto",
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
+    as_json: options.Json = False,
+) -> None:
+    """Draw a model's latent space: reconstructions, samples, ways through it, and a map."""
+    from anomaly.backends.backend import device_named
+    from anomaly.data.image_files import ImageReject
+    from training.latent import draw_latents
+
+    def on_reject(reject: ImageReject) -> None:
+        say(f"note: {reject.name}: {reject.message}")
+
+    with progress("looking") as update:
+        files = draw_latents(
+            model,
+            data,
+            output,
+            rows=rows,
+            seed=seed,
+            device=device_named(device),
+            options=options.read_options(delimiter, encoding, newlines_in_values),
+            on_reject=on_reject,
+            on_image=lambda done, of: update(done, "", of),
+        )
+    answer = {"output": output, "figures": [path.name for path in files]}
+    result(answer, as_json=as_json, text="\n".join(map(str, files)))
 
 
 @app.command()
