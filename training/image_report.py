@@ -11,9 +11,10 @@ from anomaly.arrays import Int64
 from anomaly.fitting import Progress
 from anomaly.heat_png import overlay
 from anomaly.image_detector import ImageDetector
+from training.canvas import new_figure
 from training.evaluate import Evaluation
 from training.image_data import ImageData
-from training.report import loss_figure, new_figure, roc_pr_figure, score_figure
+from training.report import loss_figure, roc_pr_figure, score_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

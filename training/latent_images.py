@@ -57,7 +57,7 @@ class Look:
         seen: (height, width, channels) as the networks see it, in [0, 1].
         rebuilt: The same, decoded from posterior means.
         heat: (height, width); see `anomaly.heat`.
-        means, deviations: (T, L) of its tiles of the finest level.
+        means, deviations: (T, L) of its tiles.
         middle: Which of these tiles lies in the middle.
         tile: (height, width, channels) of it.
     """
@@ -80,19 +80,19 @@ class Look:
 def look(detector: ImageDetector, pixels: Pixels) -> Look:
     """Score an image, encode it and decode it again."""
     preprocessor, side = detector.preprocessor, detector.preprocessor.layout.tile
-    (mapped,) = detector.maps([pixels])
-    finest = preprocessor.tiles(pixels).finest
-    means, deviations = detector.backend.encode(finest.features)
-    seen = preprocessor.shown(preprocessor.levels(pixels)[0].astype(np.float64))
-    place = finest.places[finest.middle]
+    (mapped,) = detector.mapped([pixels])
+    tiled = preprocessor.tiles(pixels)
+    means, deviations = detector.backend.encode(tiled.features)
+    seen = preprocessor.shown(tiled.image.astype(np.float64))
+    place = tiled.places[tiled.middle]
     return Look(
         seen,
-        detector.rebuilt(means, finest),
+        detector.rebuilt(means, tiled),
         detector.heat(mapped).values,
         mapped.score,
         means,
         deviations,
-        finest.middle,
+        tiled.middle,
         seen[place.top : place.top + side, place.left : place.left + side],
     )
 
@@ -139,7 +139,7 @@ def image_latent_figures(
 
 
 def space_of(detector: ImageDetector, looks: Sequence[Look]) -> LatentSpace:
-    """The latent space, from all tiles of the finest level."""
+    """The latent space, from all tiles."""
     means, deviations = (
         np.concatenate(parts)
         for parts in zip(*((a.means, a.deviations) for a in looks), strict=True)
