@@ -53,7 +53,14 @@ from anomaly.preprocessing.images import (
     contrasted,
     together,
 )
-from anomaly.scores import HiddenCells, MissingFill, NegativeELBO, RememberingScore, Score
+from anomaly.scores import (
+    HiddenCells,
+    MissingFill,
+    NearestRow,
+    ReconstructionError,
+    RememberingScore,
+    Score,
+)
 from anomaly.scores.cells import cell_masks
 from anomaly.synthetic import with_defects
 
@@ -66,7 +73,10 @@ HIDDEN_SHARE = 0.25
 AMPLITUDES = {Contrast.LOCAL: 1.0, Contrast.PLAIN: 0.5}
 """A strong change of a value of that contrast."""
 
-LARGEST_WHOLE = 64
+WHOLE_SIDES = (8, 16, 32, 64)
+"""Tiles that small images are seen in: the smallest that is no smaller than their usual side."""
+
+LARGEST_WHOLE = WHOLE_SIDES[-1]
 """Images whose usual side is at most this are seen whole."""
 
 WORKING_SIDE = 160
@@ -117,18 +127,22 @@ class ImageDetectorConfig:
     )
 
 
+WHOLE = ImageDetectorConfig(
+    layout=Layout(tile=32, overlap=0, whole=True),
+    contrast=Contrast.PLAIN,
+    widths=(32, 64),
+    likelihood=LikelihoodConfig(variance=Variance.PER_FEATURE),
+    fit=FitConfig(steps=1_000, batch_rows=128, objective=ELBO(beta=0.1)),
+    score=ReconstructionError(draws=0),
+)
+
 IMAGE_PRESETS: dict[str, ImageDetectorConfig] = {
     # Images cut into tiles: each cell guessed from its surroundings, defects looked for.
     "tiles": ImageDetectorConfig(),
-    # Small images, seen whole.
-    "whole": ImageDetectorConfig(
-        layout=Layout(tile=32, overlap=0, whole=True),
-        contrast=Contrast.PLAIN,
-        widths=(32, 64),
-        likelihood=LikelihoodConfig(variance=Variance.PER_FEATURE),
-        fit=FitConfig(batch_rows=128, objective=ELBO(beta=1.0)),
-        score=NegativeELBO(),
-    ),
+    # Small images, seen whole; scored by their reconstruction.
+    "whole": WHOLE,
+    # The same, scored by the nearest remembered image beside what the model leaves unexplained.
+    "whole_nearest": replace(WHOLE, score=NearestRow()),
 }
 
 

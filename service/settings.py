@@ -57,7 +57,7 @@ class Limits(_Group):
         upload_bytes: Of a body with images, all of them together.
         upload_pixels: Of all images of a request together, once they are decoded.
         image_bytes, image_pixels: Of one image file.
-        image_tiles: That the model cuts one image into. An image of the usual size makes about 14
+        image_tiles: That the model cuts one image into. An image of the usual size makes about 12
             with the preset `tiles`; one that is far larger than the training images, many more.
     """
 

@@ -96,22 +96,25 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> RunConfig:
 
 
 def load_image_config(
-    path: Path | None, settings: Iterable[str], usual_preset: str
+    path: Path | None, settings: Iterable[str], usual: Iterable[str] = ("preset=tiles",)
 ) -> ImageRunConfig:
     """As `load_config`, for images.
 
     Args:
-        usual_preset: Where the file and the settings name none.
+        usual: Settings that suit the images; the file and the settings win. They name the preset,
+            and what else they say belongs to it.
 
     Raises:
         ConfigInvalid: as `load_config`, or no image is held out to tell which errors are usual.
     """
-    plain = _given(path, settings)
-    preset = str(plain.setdefault("preset", usual_preset))
+    plain, suiting = _given(path, settings), _given(None, usual)
+    preset = str(plain.setdefault("preset", suiting["preset"]))
     if preset not in IMAGE_PRESETS:
         raise ConfigInvalid(
             f"no preset for images is named {preset!r}. There are: {', '.join(IMAGE_PRESETS)}."
         )
+    if preset.split("_")[0] == suiting["preset"]:
+        plain = _merged(suiting, plain)
     base = {
         "split": {
             "test_share": DEFAULT_TEST_SHARE,

@@ -10,7 +10,7 @@ from anomaly.cli.console import progress, result, say
 from anomaly.cli.console import table as table_of
 from anomaly.data.image_files import ImageReject
 from anomaly.data.options import ReadOptions
-from anomaly.image_assembly import LARGEST_WHOLE
+from anomaly.image_assembly import LARGEST_WHOLE, WHOLE_SIDES
 from anomaly.image_detector import AnyDetector, ImageDetector, of_images
 from training.config import load_image_config
 from training.image_data import ImageData, ImageTable, find_images, usual_side
@@ -33,7 +33,7 @@ def train_on_images(
 ) -> None:
     """`anomaly train` of a folder, or of a table of paths."""
     found = found_images(data, table, normal_label, options, is_skipping=is_skipping)
-    run = load_image_config(config, settings, usual_preset_for(found))
+    run = load_image_config(config, settings, fitting_settings(found))
     with progress("training") as update, warnings.catch_warnings():
         # What the pipeline warns of comes back as notes, to be said once and kept in the card.
         warnings.simplefilter("ignore")
@@ -75,9 +75,13 @@ def evaluate_on_images(
     result({"alpha": evaluation.alpha, "metrics": metrics}, as_json=as_json, text=lines)
 
 
-def usual_preset_for(data: ImageData) -> str:
-    """Small images are seen whole, larger ones in tiles."""
-    return "whole" if usual_side(data.files) <= LARGEST_WHOLE else "tiles"
+def fitting_settings(data: ImageData) -> list[str]:
+    """Small images are seen whole, at about their size; larger ones in tiles."""
+    side = usual_side(data.files)
+    if side > LARGEST_WHOLE:
+        return ["preset=tiles"]
+    tile = next(tile for tile in WHOLE_SIDES if tile >= side)
+    return ["preset=whole", f"detector.layout.tile={tile}"]
 
 
 def found_images(

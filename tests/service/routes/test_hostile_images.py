@@ -167,7 +167,7 @@ def test_an_unknown_query_is_refused(image_caller: ImageCaller, query: str) -> N
         (Limits(upload_pixels=3 * 48 * 48 - 1), "too_many_pixels"),
         (Limits(image_bytes=1000), "invalid_images"),
         (Limits(image_pixels=48 * 48 - 1), "invalid_images"),
-        (Limits(image_tiles=4), "invalid_images"),
+        (Limits(image_tiles=3), "invalid_images"),
     ],
 )
 def test_what_a_request_may_cost_is_limited(
