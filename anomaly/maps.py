@@ -129,10 +129,13 @@ class TileMaps:
 
     def read(self, errors: Float64, odds: Float64) -> Evidence:
         """One image: its squared errors and log odds."""
-        ratios, boxes, places = self._layers(errors, odds)
-        looks = self._looks(self._statistics(ratios, boxes, places))
-        score = _log_mean_exp((looks - self.look_mean) / self.look_spread)
-        return Evidence(score, (np.log(boxes), places))
+        _, boxes, places = self._layers(errors, odds)
+        return Evidence(_log_mean_exp(self.looks(errors, odds)), (np.log(boxes), places))
+
+    def looks(self, errors: Float64, odds: Float64) -> Float64:
+        """(2,) what the two looks say, in standard deviations of held-out images."""
+        looks = self._looks(self._statistics(*self._layers(errors, odds)))
+        return (looks - self.look_mean) / self.look_spread
 
     def _layers(self, errors: Float64, odds: Float64) -> tuple[Float64, Float64, Float64]:
         """Errors over what is usual there and in this image, their means over boxes, and

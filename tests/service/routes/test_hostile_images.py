@@ -184,7 +184,7 @@ def test_limits_are_inclusive(make_image_app: Callable[..., FastAPI]) -> None:
         upload_pixels=3 * 48 * 48,
         image_bytes=max(map(len, FILES)),
         image_pixels=48 * 48,
-        image_tiles=5,
+        image_tiles=4,
     )
 
     assert ImageCaller(make_image_app(limits=exact)).send(FILES).status_code == 200
