@@ -11,7 +11,7 @@ import numpy as np
 from anomaly.arrays import Float32, Float64
 from anomaly.backends.backend import Backend, BackendName, Device, ScoringModel, open_backend
 from anomaly.backends.defects import DefectModel, log_odds
-from anomaly.calibration import Calibration, Rule
+from anomaly.calibration import Calibration, Rule, threshold
 from anomaly.data.pixels import Pixels
 from anomaly.detector import Card, Detector, Verdicts, between
 from anomaly.errors import ConfigInvalid
@@ -190,11 +190,11 @@ class ImageDetector:
         self, calibration: Calibration, mapped: Sequence[Mapped], card: Card
     ) -> ImageDetector:
         """The same model with another calibration, and heat on the scale of these normal images."""
-        usual = 1 - calibration.alpha
         hottest = np.array([[layer.max() for layer in of.evidence.layers] for of in mapped])
-        units = np.maximum(np.quantile(hottest, usual, axis=0), SMALLEST_UNIT)
-        # Several layers together exceed 1 more often than each alone.
-        together = float(np.quantile((hottest / units).max(1), usual))
+        units = np.maximum(np.quantile(hottest, 1 - calibration.alpha, axis=0), SMALLEST_UNIT)
+        # Several layers together exceed 1 more often than each alone. The hottest pixel of an image
+        # is a score like any other, and 1 its conformal threshold.
+        together = threshold(np.sort((hottest / units).max(1)), calibration.alpha, Rule.CONFORMAL)
         in_force = tuple((units * max(together, SMALLEST_UNIT)).tolist())
         return replace(self, calibration=calibration, heat_units=in_force, card=card)
 

@@ -27,9 +27,12 @@ from anomaly.assembly import Assembled, DetectorConfig, assemble
 from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
+from anomaly.image_assembly import assemble_images
+from anomaly.image_detector import ImageDetector
 from anomaly.presets import PRESETS
 from tests import machines
 from tests.command import NAME, Registry, run_anomaly
+from tests.textiles import CONFIG, SPLITS, normal_images
 
 STEPS = 120
 
@@ -141,3 +144,26 @@ def connected(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[R
     mlflow.set_tracking_uri(registry.uri)
     yield registry
     mlflow.set_tracking_uri("")
+
+
+@pytest.fixture(scope="session")
+def image_detector() -> ImageDetector:
+    """Fitted on 60 pieces of cloth; rough, but every part of it is real."""
+    images = normal_images(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return assemble_images(
+            lambda numbers: (images[number] for number in numbers),
+            SPLITS,
+            CONFIG,
+            seed=0,
+            device=Device.CPU,
+        ).detector
+
+
+@pytest.fixture(scope="session")
+def image_artifact(image_detector: ImageDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The saved detector of images. Tests that change it copy it first."""
+    directory = tmp_path_factory.mktemp("artifact") / "weave"
+    save(image_detector, directory)
+    return directory

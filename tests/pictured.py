@@ -48,7 +48,8 @@ def whole(latents_of_a_place: int = 4, stages: int = 2) -> ImageDetector:
         widths=(8, 16, 16)[:stages],
         latent_channels=latents_of_a_place,
     )
-    return fitted(config, digits(), 300)
+    # The narrow ones find a use for their latents late.
+    return fitted(config, digits(), 300 if stages < 3 else 1500)
 
 
 @cache

@@ -19,7 +19,6 @@ from anomaly.data.image_files import (
     images_of_table,
 )
 from anomaly.data.image_reader import read_images
-from anomaly.data.images import decode
 from anomaly.data.options import ReadOptions
 from anomaly.data.pixels import Pixels
 from anomaly.data.splits import Splits, split_groups, split_rows
@@ -194,10 +193,14 @@ def divide_images(data: ImageData, config: ImageRunConfig) -> tuple[Splits, Int6
 
 
 def usual_side(files: Sequence[ImageFile], most: int = 20) -> float:
-    """The median side of some of the images, in pixels."""
+    """The median side of some of the images, in pixels.
+
+    Raises:
+        BadData: one of them cannot be read; names the file.
+    """
     chosen = [files[n] for n in np.linspace(0, len(files) - 1, min(most, len(files))).astype(int)]
-    sides = [np.sqrt(np.prod(decode(file.path.read_bytes()).shape[:2])) for file in chosen]
-    return float(np.median(sides))
+    areas = [loaded.pixels.shape[0] * loaded.pixels.shape[1] for loaded in read_images(chosen)]
+    return float(np.sqrt(np.median(areas)))
 
 
 def images_digest(files: Sequence[ImageFile]) -> str:

@@ -16,13 +16,11 @@ from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
 from anomaly.fitting import FitConfig
-from anomaly.image_assembly import assemble_images
-from anomaly.image_detector import ImageDetector
 from service.app import create_app
 from service.detectors import Served, open_served
 from service.settings import Settings
 from tests.service.pumps import SCHEMA, Caller, normal_records
-from tests.service.weave import CONFIG, SPLITS, ImageCaller, normal_images
+from tests.service.weave import ImageCaller
 
 
 @pytest.fixture(scope="session")
@@ -69,29 +67,6 @@ def make_app(served: Served) -> Callable[..., FastAPI]:
 def caller(make_app: Callable[..., FastAPI]) -> Caller:
     """Speaks to an application with default settings."""
     return Caller(make_app())
-
-
-@pytest.fixture(scope="session")
-def image_detector() -> ImageDetector:
-    """Fitted on 60 pieces of cloth; rough, but every part of it is real."""
-    images = normal_images(60)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return assemble_images(
-            lambda numbers: (images[number] for number in numbers),
-            SPLITS,
-            CONFIG,
-            seed=0,
-            device=Device.CPU,
-        ).detector
-
-
-@pytest.fixture(scope="session")
-def image_artifact(image_detector: ImageDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The saved detector of images."""
-    directory = tmp_path_factory.mktemp("models") / "weave"
-    save(image_detector, directory)
-    return directory
 
 
 @pytest.fixture(scope="session")

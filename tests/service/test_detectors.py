@@ -16,7 +16,7 @@ from anomaly.errors import ArtifactRejected, ModelNotFound
 from anomaly.image_detector import ImageDetector, of_images, of_tables
 from service.detectors import UNREGISTERED, Served, open_served
 from tests.service.pumps import SCHEMA, normal_records
-from tests.service.weave import normal_images
+from tests.textiles import normal_images
 
 
 def test_a_directory_is_served_under_its_name(served: Served, artifact: Path) -> None:

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from service.settings import Limits
 from tests.service.pumps import Caller
-from tests.service.weave import ImageCaller, files_of, normal_images
+from tests.service.weave import ImageCaller, files_of
+from tests.textiles import normal_images
 
 
 def references(node: Any) -> set[str]:

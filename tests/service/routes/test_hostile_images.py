@@ -19,7 +19,8 @@ from PIL import Image
 
 from service.settings import Limits
 from service.wire.refusals import MOST_LISTED
-from tests.service.weave import ImageCaller, file_of, files_of, form, normal_images
+from tests.service.weave import ImageCaller, file_of, files_of, form
+from tests.textiles import normal_images
 
 IMAGES = normal_images(3, seed=2)
 FILES = files_of(IMAGES)

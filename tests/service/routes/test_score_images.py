@@ -20,7 +20,8 @@ from anomaly.heat_png import boxes_at_size, heat_layer
 from anomaly.image_detector import ImageDetector
 from service.settings import Queue
 from tests.service.pumps import Caller, as_request, normal_records
-from tests.service.weave import ImageCaller, file_of, files_of, form, normal_images, torn
+from tests.service.weave import ImageCaller, file_of, files_of, form
+from tests.textiles import normal_images, torn
 
 IMAGES = normal_images(6, seed=5)
 FILES = files_of(IMAGES)

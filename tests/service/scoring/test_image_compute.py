@@ -8,7 +8,7 @@ import pytest
 import anomaly.image_detector as image_detector_module
 from anomaly.image_detector import ImageDetector, in_groups
 from service.scoring.image_compute import ImageJob, compute_images
-from tests.service.weave import normal_images
+from tests.textiles import normal_images
 
 IMAGES = [*normal_images(5, seed=1), *(image[:20] for image in normal_images(3, seed=2))]
 
