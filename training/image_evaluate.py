@@ -57,7 +57,7 @@ def evaluate_images(
             mask = data.files[numbers[place]].mask
             heats.append(heat.astype(np.float16).astype(np.float32))
             masks.append(
-                _at_size(read_mask(mask), *heat.shape) if mask else np.zeros(heat.shape, bool)
+                mask_at_size(read_mask(mask), *heat.shape) if mask else np.zeros(heat.shape, bool)
             )
     verdicts = detector.verdicts(scores)
     groups = None if data.groups is None else data.groups[numbers]
@@ -110,7 +110,7 @@ def _measured(data: ImageData, numbers: Int64, is_anomalous: Bool) -> set[int]:
     return {known[n] for n in chosen}
 
 
-def _at_size(mask: Bool, height: int, width: int) -> Bool:
+def mask_at_size(mask: Bool, height: int, width: int) -> Bool:
     """The mask at the size of a heatmap: a pixel counts if half of it does."""
     from PIL import Image
 
