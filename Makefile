@@ -8,10 +8,13 @@ TORCH_INDEX ?=
 MODEL ?= models:/breast-cancer@champion
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test serve lint bench clean install constraints
+.PHONY: demo demo-images test serve lint bench clean install constraints
 
 demo: install ## fit, register, batch-score, serve and monitor a detector of real anomalies
 	$(BIN)/python examples/demo.py
+
+demo-images: install ## the same with pictures: handwritten digits, heatmaps, latent space
+	$(BIN)/python examples/demo_images.py
 
 test: install ## every test, with branch coverage
 	$(BIN)/python -m pytest -n auto --dist loadscope --cov --cov-report=term:skip-covered
@@ -40,5 +43,5 @@ constraints: ## pin what is installed now
 	$(PIP) freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 
 clean: ## remove everything that make and the demo made
-	rm -rf $(VENV) .venv-bench demo mlflow.db mlruns build dist *.egg-info .coverage \
+	rm -rf $(VENV) .venv-bench demo demo-images mlflow.db mlruns build dist *.egg-info .coverage \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

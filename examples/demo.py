@@ -6,11 +6,7 @@ every step did what it says.
 
 from __future__ import annotations
 
-import csv
 import json
-import signal
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -18,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import breast_cancer
+from story import anomaly_json, check, get, metric, rows_of, say, served, title
 
 FOLDER = Path("demo")
 NAME = "breast-cancer"
 CHAMPION = f"models:/{NAME}@champion"
 ALPHA = 0.05
-START_SECONDS = 60
 
 
 def main() -> None:
@@ -69,32 +65,19 @@ def main() -> None:
 
 def over_http(rows: list[dict[str, str]]) -> tuple[dict[str, Any], str]:
     """Start the service, score the rows, read its metrics, stop it."""
-    port, metrics_port = free_port(), free_port()
-    service = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "anomaly", "serve", CHAMPION),
-            *("--port", str(port), "--metrics-port", str(metrics_port)),
-        ]
-    )
-    try:
-        wait_until_ready(f"http://127.0.0.1:{port}/readyz", service)
-        features = [name for name in rows[0] if name != "sample"]
-        body = {
-            "columns": ["sample", *features],
-            "rows": [[row["sample"], *(float(row[name]) for name in features)] for row in rows],
-        }
+    features = [name for name in rows[0] if name != "sample"]
+    body = {
+        "columns": ["sample", *features],
+        "rows": [[row["sample"], *(float(row[name]) for name in features)] for row in rows],
+    }
+    with served(CHAMPION) as (address, metrics_address):
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/score?explain=true",
+            f"{address}/v1/score?explain=true",
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
         answer = json.loads(get(request))
-        metrics = get(f"http://127.0.0.1:{metrics_port}/metrics").decode()
-    finally:
-        service.send_signal(signal.SIGTERM)
-        code = service.wait(timeout=30)
-    check(code == 0, "the service stopped cleanly")
-    return answer, metrics
+        return answer, get(metrics_address).decode()
 
 
 def show(
@@ -131,76 +114,6 @@ def show(
                 f"      {reason['column']}: {reason['observed']:.4g}, expected "
                 f"{reason['expected']:.4g} ({reason['share']:.0%} of the excess)"
             )
-
-
-def anomaly_json(*arguments: object) -> dict[str, Any]:
-    """Run the command line; progress goes to the terminal, the JSON result is returned."""
-    command = [sys.executable, "-m", "anomaly", *map(str, arguments)]
-    say("$ anomaly " + " ".join(command[3:]))
-    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"the command failed with exit code {done.returncode}: {done.stdout}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def wait_until_ready(url: str, service: subprocess.Popen[bytes]) -> None:
-    """Poll until the service answers, or say why it does not."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if service.poll() is not None:
-            sys.exit(f"the service ended with exit code {service.returncode}")
-        try:
-            get(url)
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    sys.exit(f"the service did not answer at {url} within {START_SECONDS} s")
-
-
-def get(request: str | urllib.request.Request) -> bytes:
-    """The body of the answer."""
-    with urllib.request.urlopen(request, timeout=30) as response:
-        body: bytes = response.read()
-        return body
-
-
-def metric(text: str, name: str) -> float:
-    """The sum over the samples of a metric."""
-    lines = [line for line in text.splitlines() if line.startswith(name + "{")]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def check(holds: bool, what: str) -> None:
-    """Say what holds, or stop."""
-    if not holds:
-        sys.exit(f"FAILED: {what}")
-    say(f"ok: {what}")
-
-
-def title(text: str) -> None:
-    """A step."""
-    say(f"\n== {text}")
-
-
-def say(text: str) -> None:
-    """A line, at once."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from anomaly.batch.sinks import open_sink
 from anomaly.data.image_files import ImageFile, ImageReject
 from anomaly.data.image_reader import LoadedImage, read_images
 from anomaly.data.images import DEFAULT_LIMITS, ImageLimits
+from anomaly.data.pixels import Pixels
 from anomaly.detector import Verdicts
 from anomaly.errors import CannotWrite
 from anomaly.heat import Heat
@@ -22,6 +23,10 @@ from anomaly.image_detector import ImageDetector
 
 IMAGES_AT_ONCE = 8
 """That are written together."""
+
+
+SMALLEST_SIDE = 128
+"""Of pictures of heat."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ def score_images(
             for image, heat, is_anomaly in zip(chunk, heats, verdicts.is_anomaly, strict=True):
                 if heatmaps is not None and (every_heatmap or is_anomaly):
                     _write_png(
-                        heatmaps / f"{image.file.name}.png", png(overlay(image.pixels, heat))
+                        heatmaps / f"{image.file.name}.png",
+                        png(overlay(visible(image.pixels), heat)),
                     )
                     drawn += 1
             images += len(chunk)
@@ -101,6 +107,12 @@ def score_images(
         _write_rejects(rejects, bad)
     applied = detector.calibration.alpha if alpha is None else alpha
     return ImageReport(images, flagged, len(bad), applied, drawn)
+
+
+def visible(pixels: Pixels) -> Pixels:
+    """The image, or one with larger pixels if it is too small for a person to see."""
+    times = -(-SMALLEST_SIDE // min(pixels.shape[:2]))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else pixels
 
 
 def _table(chunk: Sequence[LoadedImage], verdicts: Verdicts, heats: Sequence[Heat]) -> pa.Table:

@@ -69,7 +69,7 @@ def test_boxes_surround_the_hole_in_pixels_of_the_file(
         assert heat > 1
 
 
-def test_flagged_images_get_a_heatmap_of_their_own_size(
+def test_flagged_images_get_a_heatmap_that_can_be_seen(
     image_detector: ImageDetector, folder: Path
 ) -> None:
     files = images_below(folder / "in")
@@ -86,7 +86,7 @@ def test_flagged_images_get_a_heatmap_of_their_own_size(
     assert every.heatmaps == 12
     for path in (folder / "heat").rglob("*.png"):
         with Image.open(path) as image:
-            assert (image.size, image.mode) == ((48, 48), "RGB")
+            assert (image.size, image.mode) == ((3 * 48, 3 * 48), "RGB")
     assert {
         p.relative_to(folder / "every").as_posix() for p in (folder / "every").rglob("*.png")
     } == {f"{file.name}.png" for file in files}
