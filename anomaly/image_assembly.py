@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -33,7 +34,7 @@ from anomaly.detector import Card
 from anomaly.errors import ConfigInvalid
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
 from anomaly.fitting.defects import DefectFit, Sample, fit_defects
-from anomaly.fitting.tiles import fit_tiles
+from anomaly.fitting.tiles import MOST_WATCHED, fit_tiles
 from anomaly.image_detector import ImageDetector, Looked
 from anomaly.maps import Maps, TileMaps, WholeMaps
 from anomaly.models.convolutional import Channels, ConvNetworks
@@ -84,6 +85,9 @@ WORKING_SIDE = 160
 
 MOST_MEASURED = 500
 """Fit images from which size and contrast are learned."""
+
+MOST_HELD_OUT = 500
+"""Early-stop images that tell which errors are usual: more would not move a mean."""
 
 MOST_CACHED_BYTES = 2 * 2**30
 """Of prepared fit images, held in memory while training."""
@@ -219,9 +223,9 @@ def assemble_images(
         warnings.simplefilter("always")
         rng = np.random.default_rng([seed, 1])
         preprocessor = fit_image_preprocessor(images, splits.fit, config, rng)
-        held_out = [preprocessor.tiles(pixels) for pixels in images(splits.early_stop)]
+        held_out = list(islice(images(splits.early_stop), MOST_HELD_OUT))
         vae = image_vae(config, preprocessor)
-        watched = together([tiled.features for tiled in held_out])
+        watched = _watched(config, preprocessor, held_out)
         fit_images = images(splits.fit)
         defects = None
         if config.layout.whole:
@@ -248,9 +252,8 @@ def assemble_images(
             _card(splits, config, seed, groups, exchangeability, data or {}),
             backend,
         )
-        detector = replace(bare, maps=_usual(config, bare.looked_at(held_out)))
-        mapped = list(detector.mapped(images(splits.calibration)))
-        scores = np.array([m.score for m in mapped])
+        detector = replace(bare, maps=_usual(config, list(bare.looks(held_out))))
+        scores, hottest = detector.measured(images(splits.calibration))
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
         calibration = calibrate(scores, config.alpha, config.rule)
@@ -264,7 +267,7 @@ def assemble_images(
         warnings.warn_explicit(
             warning.message, warning.category, warning.filename, warning.lineno, source=None
         )
-    finished = detector.calibrated(calibration, mapped, replace(detector.card, notes=notes))
+    finished = detector.calibrated(calibration, hottest, replace(detector.card, notes=notes))
     return AssembledImages(finished, fitted, notes)
 
 
@@ -321,6 +324,20 @@ def pixel_owner(preprocessor: ImagePreprocessor) -> Int64:
     return np.tile(pixels, preprocessor.channels + PLANES)
 
 
+def _watched(
+    config: ImageDetectorConfig, preprocessor: ImagePreprocessor, held_out: Sequence[Pixels]
+) -> Features:
+    """Rows that training looks at: of images in tiles some are enough."""
+    most = len(held_out) if config.layout.whole else MOST_WATCHED
+    return together([preprocessor.tiles(pixels).features for pixels in spread(held_out, most)])
+
+
+def spread(images: Sequence[Pixels], most: int) -> list[Pixels]:
+    """At most so many of them, evenly from the first to the last."""
+    places = np.linspace(0, len(images) - 1, min(len(images), most))
+    return [images[place] for place in places.astype(np.int64)]
+
+
 def _usual(config: ImageDetectorConfig, looked: Sequence[Looked]) -> Maps:
     """What is usual, from images that took no part in fitting."""
     errors = [of.errors for of in looked]
@@ -374,7 +391,7 @@ def _fit_defects(
     for number in range(config.defects.drawn):
         drawn = with_defects(rng, values[number % len(values)], values, amplitude)
         levels = defect_levels(preprocessor.standardised(drawn.values))
-        samples.append(Sample(levels, drawn))
+        samples.append(Sample.of(levels, drawn))
     parameters = fit_defects(network, config.defects, samples, seed, _where(device))
     return DefectModel(network, parameters)
 

@@ -133,9 +133,23 @@ class ImageDetector:
 
     def mapped(self, images: Iterable[Pixels]) -> Iterator[Mapped]:
         """Scores with the evidence behind them, image by image, in bounded memory."""
+        for looked in self.looks(images):
+            yield self._read(looked)
+
+    def measured(self, images: Iterable[Pixels]) -> tuple[Float64, Float64]:
+        """What a calibration needs of N images: scores (N,), and the largest value of each layer of
+        evidence (N, layers)."""
+        found = [
+            (mapped.score, [layer.max() for layer in mapped.evidence.layers])
+            for mapped in self.mapped(images)
+        ]
+        scores, hottest = zip(*found, strict=True) if found else ((), ())
+        return np.array(scores, np.float64), np.array(hottest, np.float64)
+
+    def looks(self, images: Iterable[Pixels]) -> Iterator[Looked]:
+        """What the networks say of images, before it is compared with what is usual."""
         for group in in_groups(images, self.preprocessor):
-            some = [self.preprocessor.tiles(pixels) for pixels in group]
-            yield from map(self._read, some, self.looked_at(some))
+            yield from self._looked_at([self.preprocessor.tiles(pixels) for pixels in group])
 
     def encode(self, images: Iterable[Pixels]) -> Float64:
         """(N, L) posterior means: of the whole image, or the mean over its tiles."""
@@ -186,11 +200,12 @@ class ImageDetector:
         squares = self._means(z).reshape(-1, len(z), side, side)
         return self.preprocessor.shown(np.moveaxis(squares, 0, -1))
 
-    def calibrated(
-        self, calibration: Calibration, mapped: Sequence[Mapped], card: Card
-    ) -> ImageDetector:
-        """The same model with another calibration, and heat on the scale of these normal images."""
-        hottest = np.array([[layer.max() for layer in of.evidence.layers] for of in mapped])
+    def calibrated(self, calibration: Calibration, hottest: Float64, card: Card) -> ImageDetector:
+        """The same model with another calibration, and heat on the scale of normal images.
+
+        Args:
+            hottest: (N, layers) of the calibration images, as `measured` finds them.
+        """
         units = np.maximum(np.quantile(hottest, 1 - calibration.alpha, axis=0), SMALLEST_UNIT)
         # Several layers together exceed 1 more often than each alone. The hottest pixel of an image
         # is a score like any other, and 1 its conformal threshold.
@@ -207,8 +222,7 @@ class ImageDetector:
         backend = open_backend(self.model, name, device, self.backend.block_rows)
         return replace(self, backend=backend)
 
-    def looked_at(self, some: Sequence[Tiled]) -> list[Looked]:
-        """What the networks say of images, before it is compared with what is usual."""
+    def _looked_at(self, some: Sequence[Tiled]) -> list[Looked]:
         terms = self.backend.score_features(together([tiled.features for tiled in some]))
         ends = np.cumsum([len(tiled.places) for tiled in some])
         found = []
@@ -237,14 +251,14 @@ class ImageDetector:
         by_pixel = per_target.reshape(len(per_target), -1, side * side).mean(1)
         return joined(by_pixel, tiled, self.preprocessor.layout)
 
-    def _read(self, tiled: Tiled, looked: Looked) -> Mapped:
+    def _read(self, looked: Looked) -> Mapped:
         match self.maps:
             case WholeMaps():
                 evidence = self.maps.read(looked.errors, looked.row_score)
             case TileMaps():
                 assert looked.odds is not None
                 evidence = self.maps.read(looked.errors, looked.odds)
-        return Mapped(evidence, *tiled.image.shape[:2])
+        return Mapped(evidence, *looked.errors.shape)
 
 
 def in_groups(images: Iterable[Pixels], preprocessor: ImagePreprocessor) -> Iterator[list[Pixels]]:

@@ -83,11 +83,10 @@ def main() -> None:
 def examined(detector: ImageDetector, pixels: Pixels) -> tuple[Mapped, Float64]:
     """One image: score and evidence, and (2,) what the two looks say."""
     assert isinstance(detector.maps, TileMaps)
-    tiled = detector.preprocessor.tiles(pixels)
-    (looked,) = detector.looked_at([tiled])
+    (looked,) = detector.looks([pixels])
     assert looked.odds is not None
     evidence = detector.maps.read(looked.errors, looked.odds)
-    mapped = Mapped(evidence, *tiled.image.shape[:2])
+    mapped = Mapped(evidence, *looked.errors.shape)
     return mapped, detector.maps.looks(looked.errors, looked.odds)
 
 

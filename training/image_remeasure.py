@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from anomaly.arrays import Objects
 from anomaly.assembly import highest_of_each
 from anomaly.calibration import calibrate
@@ -49,17 +47,16 @@ def recalibrated_images(
             code="training_data",
         )
     groups = _groups(detector, data)
-    mapped = list(detector.mapped(data.pixels(data.normal)))
-    scores = np.array([of.score for of in mapped])
+    scores, hottest = detector.measured(data.pixels(data.normal))
     if groups is not None:
         scores = highest_of_each(scores, groups[data.normal])
     found = Contamination.of_scores(scores)
     notes = [note for note in card.notes if HIDING not in note]
     notes += [found.message] if found.is_likely else []
-    notes.append(f"calibrated anew on {len(mapped):,} images of {name}")
-    card = replace(card, rows={**card.rows, "calibration": len(mapped)}, notes=tuple(notes))
+    notes.append(f"calibrated anew on {len(hottest):,} images of {name}")
+    card = replace(card, rows={**card.rows, "calibration": len(hottest)}, notes=tuple(notes))
     calibration = calibrate(scores, rate, old.rule)
-    return detector.calibrated(calibration, mapped, card)
+    return detector.calibrated(calibration, hottest, card)
 
 
 def measured_images(

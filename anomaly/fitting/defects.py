@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass as plain_dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from anomaly.arrays import Float32, Parameters, Tensor
+from anomaly.arrays import Float32, Parameters, Tensor, Values
 from anomaly.data.schema import STRICT
 from anomaly.errors import TrainingDiverged
 from anomaly.fitting.config import schedule
@@ -49,17 +50,28 @@ class DefectFit:
     contrast_jitter: Annotated[float, Field(ge=0)] = 0.2
 
 
-@dataclass(frozen=True, config={"arbitrary_types_allowed": True})
+@plain_dataclass(frozen=True)
 class Sample:
-    """A drawn image as the network sees it.
+    """A drawn image as the network sees it; narrow types, for there are many.
 
     Attributes:
-        levels: (height, width, channels) at full, half and quarter size.
-        drawn: Where its defects are.
+        levels: (height, width, channels) at full, half and quarter size, float16.
+        label: (height, width) of `Label`, int8.
+        weight: (height, width) float16.
     """
 
-    levels: list[Any]
-    drawn: Drawn
+    levels: list[Values]
+    label: Values
+    weight: Values
+
+    @staticmethod
+    def of(levels: Sequence[Float32], drawn: Drawn) -> Sample:
+        """From the levels of a drawn image."""
+        return Sample(
+            [level.astype(np.float16) for level in levels],
+            drawn.label.astype(np.int8),
+            drawn.weight.astype(np.float16),
+        )
 
 
 def fit_defects(
@@ -111,7 +123,6 @@ def _loss(ops: TorchOps, logits: Tensor, label: Tensor, weight: Tensor) -> Tenso
     cut = (n, height, REDUCTION, width, REDUCTION)
     label = label.reshape(cut)
     is_defect = ((label == Label.DEFECT).sum((2, 4)) >= FEWEST_PIXELS).to(logits.dtype)
-    is_normal = (label == Label.NORMAL).flatten(3).all(-1)
     is_normal = (label == Label.NORMAL).all(4).all(2).to(logits.dtype)
     weight = DEFECT_WEIGHT * weight.reshape(cut).amax((2, 4))
     missed, raised = ops.softplus(-logits), ops.softplus(logits)
@@ -140,12 +151,12 @@ def _piece(
         levels.append(seen)
     label = np.full((config.crop, config.crop), Label.UNCLEAR, np.float32)
     weight = np.zeros((config.crop, config.crop), np.float32)
-    for into, of in ((label, sample.drawn.label), (weight, sample.drawn.weight)):
+    for into, of in ((label, sample.label), (weight, sample.weight)):
         piece = _cut(of, start, size, REDUCTION)[:: flips[0], :: flips[1]]
         into[: piece.shape[0], : piece.shape[1]] = piece
     return levels, label, weight
 
 
-def _cut(image: Float32, start: list[int], size: list[int], times: int) -> Float32:
+def _cut(image: Values, start: list[int], size: list[int], times: int) -> Values:
     (top, left), (height, width) = start, size
     return image[times * top : times * (top + height), times * left : times * (left + width)]

@@ -66,9 +66,10 @@ def test_heat_is_where_the_hole_is_and_a_whole_piece_is_calm(
 
 def test_one_calibration_image_in_alpha_exceeds_heat_1(image_detector: ImageDetector) -> None:
     """The promise of the scale, on the images that set it."""
-    mapped = list(image_detector.mapped(normal_images(60)[36:60]))
-    again = image_detector.calibrated(image_detector.calibration, mapped, image_detector.card)
-    over = np.mean([again.heat(of).hottest > 1.0 for of in mapped])
+    images = normal_images(60)[36:60]
+    _, hottest = image_detector.measured(images)
+    again = image_detector.calibrated(image_detector.calibration, hottest, image_detector.card)
+    over = np.mean([heat.hottest > 1.0 for heat in again.explain(images)])
     assert over <= image_detector.calibration.alpha + 1e-9
     assert again.heat_units == image_detector.heat_units
 
