@@ -152,8 +152,11 @@ def _piece(
     label = np.full((config.crop, config.crop), Label.UNCLEAR, np.float32)
     weight = np.zeros((config.crop, config.crop), np.float32)
     for into, of in ((label, sample.label), (weight, sample.weight)):
-        piece = _cut(of, start, size, REDUCTION)[:: flips[0], :: flips[1]]
-        into[: piece.shape[0], : piece.shape[1]] = piece
+        # Levels are padded to multiples of 4, labels are not: turned over, they begin later.
+        found = _cut(of, start, size, REDUCTION)
+        piece = into[: REDUCTION * size[0], : REDUCTION * size[1]]
+        piece[: found.shape[0], : found.shape[1]] = found
+        piece[:] = piece[:: flips[0], :: flips[1]].copy()
     return levels, label, weight
 
 
