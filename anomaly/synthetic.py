@@ -92,10 +92,12 @@ def with_defects(
             if inside.sum() > SOLID
             else np.zeros_like(inside)
         )
-        around = binary_dilation(inside, iterations=2) & ~inside
+        # Blurred edges reach further, and what is too faint for a defect is not normal, either.
+        around = (binary_dilation(inside, iterations=2) | (cover > 0)) & ~inside
         rim = inside & ~core
         label[(around & (label == Label.NORMAL)) | core] = Label.UNCLEAR
         label[rim] = Label.DEFECT
+        weight[core] = 0.0
         weight[rim] = max(1, rim.sum()) ** -0.5
     return Drawn(found, label, weight)
 
