@@ -31,7 +31,7 @@ from anomaly.data.pixels import Pixels
 from anomaly.data.schema import STRICT
 from anomaly.data.splits import Splits
 from anomaly.detector import Card
-from anomaly.errors import ConfigInvalid
+from anomaly.errors import ConfigInvalid, NotEnoughRows
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
 from anomaly.fitting.defects import DefectFit, Sample, fit_defects
 from anomaly.fitting.tiles import MOST_WATCHED, fit_tiles
@@ -85,6 +85,9 @@ WORKING_SIDE = 160
 
 MOST_MEASURED = 500
 """Fit images from which size and contrast are learned."""
+
+FEWEST_HELD_OUT = 5
+"""Early-stop images without which no scatter can be told."""
 
 MOST_HELD_OUT = 500
 """Early-stop images that tell which errors are usual: more would not move a mean."""
@@ -174,6 +177,11 @@ def check_image_config(config: ImageDetectorConfig) -> None:
             "defects are looked for in tiles, not in images that are seen whole: leave out "
             "detector.defects, or use the preset `tiles`."
         )
+    if isinstance(config.score, HiddenCells) and 2 * config.score.cell > config.layout.tile:
+        raise ConfigInvalid(
+            f"cells of {config.score.cell} pixels cannot be hidden in turn of a tile of "
+            f"{config.layout.tile}: set detector.score.cell to {config.layout.tile // 2} or less."
+        )
     if config.layout.tile % 2 ** len(config.widths):
         raise ConfigInvalid(
             f"{len(config.widths)} stages halve a tile as often, so its side must be a multiple of "
@@ -216,6 +224,12 @@ def assemble_images(
         AlphaNotSupported: too few calibration images for the alpha that was given.
     """
     check_image_config(config)
+    if len(splits.early_stop) < FEWEST_HELD_OUT:
+        raise NotEnoughRows(
+            f"{len(splits.early_stop)} early-stop images are too few to tell which errors are "
+            f"usual: {FEWEST_HELD_OUT} are needed. Add normal images, or raise "
+            "split.early_stop_share."
+        )
     if config.alpha is not None:
         units = splits.calibration if groups is None else set(groups[splits.calibration])
         supported(config.alpha, len(units))

@@ -24,7 +24,7 @@ ALONG_AN_AXIS = 0.35
 """The share of scratches that run along the image, as grain and edges do."""
 
 FAINTEST = 0.05
-"""A defect that changes no pixel by more, in units of the values, is none."""
+"""A defect that changes no pixel by more, in units of the amplitude, is none."""
 
 SOLID = 400
 """Pixels from which on only the rim of a defect is one: its inside may be as normal as any."""

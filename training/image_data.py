@@ -23,6 +23,7 @@ from anomaly.data.options import ReadOptions
 from anomaly.data.pixels import Pixels
 from anomaly.data.splits import Splits, split_groups, split_rows
 from anomaly.errors import BadData, ConfigInvalid
+from anomaly.image_assembly import FEWEST_HELD_OUT
 from training.config import ImageRunConfig
 
 GOOD = "good"
@@ -183,10 +184,13 @@ def divide_images(data: ImageData, config: ImageRunConfig) -> tuple[Splits, Int6
         divided = partial(split_groups, data.groups[numbers], seed=config.seed)
     else:
         divided = partial(split_rows, len(numbers), seed=config.seed)
+    test_share = 0.0 if len(data.kept_for_test) else split.test_share
+    left = max(1.0, (1 - test_share) * len(numbers))
     splits = divided(
-        test_share=0.0 if len(data.kept_for_test) else split.test_share,
+        test_share=test_share,
         calibration_share=split.calibration_share,
-        early_stop_share=split.early_stop_share,
+        # Of few images more, so that their errors have a scatter.
+        early_stop_share=min(0.5, max(split.early_stop_share, FEWEST_HELD_OUT / left)),
         needed=rows_needed(config.detector.alpha or DEFAULT_ALPHA),
     )
     return splits, numbers

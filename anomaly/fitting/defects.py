@@ -109,12 +109,13 @@ def fit_defects(
         norm = weights.gradient.norm()
         weights.gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp(max=1.0))
         optimiser.step()
-    if not math.isfinite(loss.item()):
+    found = weights.numpy()
+    if not math.isfinite(loss.item()) or not all(np.isfinite(a).all() for a in found.values()):
         raise TrainingDiverged(
             "the network that looks for drawn defects diverged. Try a smaller learning rate: "
             "`--set detector.defects.learning_rate=0.001`."
         )
-    return weights.numpy()
+    return found
 
 
 def _loss(ops: TorchOps, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:

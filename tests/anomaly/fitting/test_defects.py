@@ -23,7 +23,7 @@ from anomaly.fitting.defects import (
 )
 from anomaly.models.defects import REDUCTION, DefectNetwork
 from anomaly.preprocessing.images import halved
-from anomaly.synthetic import Drawn, Label, with_defects
+from anomaly.synthetic import Label, with_defects
 from tests.contracts.parts import NUMPY, TRAINING, Array
 
 NETWORK = DefectNetwork(channels=1, widths=(8, 12, 16))
@@ -43,7 +43,7 @@ def samples() -> list[Sample]:
     surfaces = [clean(seed) for seed in range(QUICK.drawn)]
     rng = np.random.default_rng(0)
     drawings = [with_defects(rng, values, surfaces, 1.0) for values in surfaces]
-    return [Sample(defect_levels(drawn.values / NOISE), drawn) for drawn in drawings]
+    return [Sample.of(defect_levels(drawn.values / NOISE), drawn) for drawn in drawings]
 
 
 def run(config: DefectFit = QUICK, seed: int = 0) -> Parameters:
@@ -188,8 +188,8 @@ class TestPieces:
     def numbered(self, height: int, width: int) -> Sample:
         """Value, label and weight of a pixel are one number, which no other pixel has."""
         numbers = np.arange(1.0, 1 + height * width, dtype=np.float32).reshape(height, width)
-        drawn = Drawn(numbers[..., None], numbers, numbers)
-        return Sample(defect_levels(drawn.values), drawn)
+        # As wide as the numbers need, which labels and weights of real samples are not.
+        return Sample([*defect_levels(numbers[..., None])], numbers, numbers)
 
     @pytest.mark.parametrize(
         ("height", "width"), [(64, 48), (32, 32), (33, 47), (18, 23), (5, 90)], ids=str
@@ -230,7 +230,7 @@ class TestPieces:
     def test_they_are_turned_over_in_four_ways(self) -> None:
         rng, sample = np.random.default_rng(0), self.numbered(32, 32)
         corners = {float(_piece(rng, sample, self.STILL)[1][0, 0]) for _ in range(60)}
-        image = sample.drawn.label
+        image = sample.label
         assert corners == {float(image[y, x]) for y in (0, -1) for x in (0, -1)}
 
     def test_contrast_varies_from_piece_to_piece_alike_on_every_level(self) -> None:
