@@ -14,6 +14,7 @@ from anomaly.image_detector import ImageDetector
 from training.canvas import new_figure
 from training.evaluate import Evaluation
 from training.image_data import ImageData
+from training.latent_images import image_latent_figures
 from training.report import loss_figure, roc_pr_figure, score_figure
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 IN_A_ROW = 6
 """Images of each kind in the gallery."""
+
+MOST_ENCODED = 80
+"""Test images that the figures of the latent space are drawn from."""
 
 
 def image_figures(
@@ -39,6 +43,9 @@ def image_figures(
     if len(numbers):
         found["scores.png"] = score_figure(detector, evaluation)
         found["heatmaps.png"] = gallery_figure(detector, evaluation, data, numbers)
+        some = evenly(np.arange(len(numbers)), MOST_ENCODED)
+        images, truth = data.pixels(numbers[some]), evaluation.is_anomalous[some]
+        found |= image_latent_figures(detector, images, truth)
     if evaluation.is_anomalous.any() and not evaluation.is_anomalous.all():
         found["roc_pr.png"] = roc_pr_figure(evaluation)
     return found
@@ -55,7 +62,7 @@ def gallery_figure(
         "anomalous, flagged": order[(truth & flagged)[order]],
         "anomalous, missed": order[(truth & ~flagged)[order]],
         "normal, flagged": order[(~truth & flagged)[order]],
-        "normal": spread(order[(~truth & ~flagged)[order]]),
+        "normal": evenly(order[(~truth & ~flagged)[order]], IN_A_ROW),
     }
     shown = {kind: places[:IN_A_ROW] for kind, places in kinds.items() if len(places)}
     figure, axes = new_figure(len(shown), IN_A_ROW, (2.1 * IN_A_ROW, 2.3 * len(shown)))
@@ -83,7 +90,7 @@ def gallery_figure(
     return figure
 
 
-def spread(places: Int64) -> Int64:
-    """Some of them, evenly from the first to the last."""
-    chosen = np.linspace(0, len(places) - 1, min(IN_A_ROW, len(places)))
+def evenly(places: Int64, most: int) -> Int64:
+    """At most so many of them, evenly from the first to the last."""
+    chosen = np.linspace(0, len(places) - 1, min(most, len(places)))
     return places[chosen.astype(np.int64)]

@@ -84,7 +84,8 @@ def test_the_run_holds_card_curves_and_pictures(here: Path, trained: tuple[Path,
     client = mlflow.MlflowClient()
     run_id = trained[1]["run_id"]
     names = {file.path for file in client.list_artifacts(run_id, "figures")}
-    assert {f"figures/{name}.png" for name in ("loss", "scores", "heatmaps", "roc_pr")} <= names
+    expected = ("loss", "scores", "heatmaps", "roc_pr", "latent_units", "latent_reconstructions")
+    assert {f"figures/{name}.png" for name in expected} <= names
     logged = client.get_run(run_id).data
     assert logged.metrics["test/pixel_auroc"] == trained[1]["metrics"]["test/pixel_auroc"]
     assert logged.params["preset"] == "tiles"
