@@ -27,6 +27,7 @@ CHANCE = 0.01
 
 
 HIDING = "anomalies may hide among the rows that are called normal"
+HIDING_IMAGES = "anomalies may hide among the images that are called normal"
 
 
 class ContaminationWarning(UserWarning):
@@ -58,6 +59,17 @@ class Contamination:
     def is_likely(self) -> bool:
         """Whether more are suspicious than a share of `MOST_USUAL` explains (binomial)."""
         return float(bdtrc(self.suspicious - 1, self.of, MOST_USUAL)) < CHANCE
+
+    @property
+    def message_of_images(self) -> str:
+        """The same of images."""
+        return (
+            f"{self.suspicious} of {self.of:,} calibration images score above {self.beyond:.4g}, "
+            f"far beyond what the others lead to expect: {HIDING_IMAGES}. The "
+            "threshold then lies too high and anomalies are missed. Score the training images "
+            "(`anomaly score`), look at those of the highest scores, take out what is not normal "
+            "and train again."
+        )
 
     @property
     def message(self) -> str:

@@ -27,6 +27,10 @@ Rows: TypeAlias = "Records | pd.DataFrame | Float64"
 of the feature and context columns in the order of the schema."""
 
 
+MARKS = "marks"
+"""Key of `Card.data` under which fit images are known again; not for people."""
+
+
 @config_dataclass(frozen=True, config=STRICT)
 class Card:
     """What a reader of the model must know; becomes the model card.

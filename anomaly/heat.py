@@ -14,6 +14,9 @@ SMALLEST_SHARE = 1 / 4096
 
 MOST_BOXES = 20
 
+MOST_HEAT = np.float32(10_000)
+"""More would only overflow where it is stored in few bits."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -76,18 +79,17 @@ class Heat:
         return enlarged(self.values, height, width)
 
 
-def heat_of(layers: Sequence[Float64], units: Sequence[float], height: int, width: int) -> Heat:
-    """From layers of evidence, around 0 where all is usual: the largest of all at each pixel.
+def heat_of(layers: Sequence[Float64], unit: float, height: int, width: int) -> Heat:
+    """From layers of evidence, 0 where all is usual: the largest of all at each pixel.
 
     Args:
-        units: Of each layer, what counts as 1.
+        unit: What counts as 1.
         height, width: Of the map.
     """
-    shares = [
-        enlarged((layer / unit).astype(np.float32), height, width)
-        for layer, unit in zip(layers, units, strict=True)
-    ]
-    return Heat(np.maximum(np.max(shares, axis=0), np.float32(0)))
+    largest = np.max(
+        [enlarged(layer.astype(np.float32), height, width) for layer in layers], axis=0
+    )
+    return Heat(np.clip(largest / np.float32(unit), 0.0, MOST_HEAT))
 
 
 def enlarged(values: Float32, height: int, width: int) -> Float32:

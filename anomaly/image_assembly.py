@@ -13,8 +13,7 @@ from dataclasses import asdict, replace
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import Field, TypeAdapter
@@ -51,6 +50,7 @@ from anomaly.preprocessing.images import (
     Contrast,
     ImagePreprocessor,
     Layout,
+    Tiled,
     contrasted,
     together,
 )
@@ -92,8 +92,8 @@ FEWEST_HELD_OUT = 5
 MOST_HELD_OUT = 500
 """Early-stop images that tell which errors are usual: more would not move a mean."""
 
-MOST_CACHED_BYTES = 2 * 2**30
-"""Of prepared fit images, held in memory while training."""
+MOST_CACHED_BYTES = 2**30
+"""Of prepared fit images, held in memory while training; tiles take about three times as much."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -237,13 +237,13 @@ def assemble_images(
         warnings.simplefilter("always")
         rng = np.random.default_rng([seed, 1])
         preprocessor = fit_image_preprocessor(images, splits.fit, config, rng)
-        held_out = list(islice(images(splits.early_stop), MOST_HELD_OUT))
         vae = image_vae(config, preprocessor)
-        watched = _watched(config, preprocessor, held_out)
+        watched = _watched(config, preprocessor, images, splits.early_stop)
         fit_images = images(splits.fit)
         defects = None
         if config.layout.whole:
-            rows = together([preprocessor.tiles(pixels).features for pixels in fit_images])
+            tiled = within_memory(preprocessor.tiles(pixels) for pixels in fit_images)
+            rows = together([of.features for of in tiled])
             fitted = _fit_whole(vae, config, rows, watched, seed, device, on_look)
         else:
             rows = watched
@@ -259,13 +259,14 @@ def assemble_images(
         backend = open_backend(model, None, device, config.block_rows)
         bare = ImageDetector(
             preprocessor,
-            WholeMaps(np.zeros(0), np.ones(0)),
+            WholeMaps(np.zeros(0), np.ones(0), np.ones(1)),
             defects,
-            (1.0,),
+            np.ones(1),
             calibrate(np.zeros(1), 0.5),
             _card(splits, config, seed, groups, exchangeability, data or {}),
             backend,
         )
+        held_out = images(evenly(splits.early_stop, MOST_HELD_OUT))
         detector = replace(bare, maps=_usual(config, list(bare.looks(held_out))))
         scores, hottest = detector.measured(images(splits.calibration))
         if groups is not None:
@@ -273,7 +274,7 @@ def assemble_images(
         calibration = calibrate(scores, config.alpha, config.rule)
         found = Contamination.of_scores(scores)
         if found.is_likely:
-            warnings.warn(found.message, ContaminationWarning, stacklevel=2)
+            warnings.warn(found.message_of_images, ContaminationWarning, stacklevel=2)
     notes = tuple(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
     )
@@ -295,7 +296,7 @@ def fit_image_preprocessor(
         sides.append(np.sqrt(pixels.shape[0] * pixels.shape[1]))
         is_grey = is_grey and shows_grey(pixels)
     scale = min(1.0, config.working_side / float(np.median(sides)))
-    channels = 1 if is_grey else 3
+    channels: Literal[1, 3] = 1 if is_grey else 3
     bare = ImagePreprocessor(
         config.layout, config.contrast, channels, scale, (0.0,) * channels, (1.0,) * channels
     )
@@ -339,17 +340,20 @@ def pixel_owner(preprocessor: ImagePreprocessor) -> Int64:
 
 
 def _watched(
-    config: ImageDetectorConfig, preprocessor: ImagePreprocessor, held_out: Sequence[Pixels]
+    config: ImageDetectorConfig,
+    preprocessor: ImagePreprocessor,
+    images: ImageSource,
+    early_stop: Int64,
 ) -> Features:
-    """Rows that training looks at: of images in tiles some are enough."""
-    most = len(held_out) if config.layout.whole else MOST_WATCHED
-    return together([preprocessor.tiles(pixels).features for pixels in spread(held_out, most)])
+    """Rows that training looks at: those of a few images in tiles are enough."""
+    chosen = evenly(early_stop, MOST_HELD_OUT if config.layout.whole else MOST_WATCHED // 4)
+    return together([preprocessor.tiles(pixels).features for pixels in images(chosen)])
 
 
-def spread(images: Sequence[Pixels], most: int) -> list[Pixels]:
+def evenly(numbers: Int64, most: int) -> Int64:
     """At most so many of them, evenly from the first to the last."""
-    places = np.linspace(0, len(images) - 1, min(len(images), most))
-    return [images[place] for place in places.astype(np.int64)]
+    places = np.linspace(0, len(numbers) - 1, min(len(numbers), most))
+    return numbers[places.astype(np.int64)]
 
 
 def _usual(config: ImageDetectorConfig, looked: Sequence[Looked]) -> Maps:
@@ -414,7 +418,10 @@ def _where(device: Device) -> str:
     return "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
 
 
-def within_memory(images: Iterable[Float32]) -> Iterator[Float32]:
+Kept = TypeVar("Kept", Float32, Tiled)
+
+
+def within_memory(images: Iterable[Kept]) -> Iterator[Kept]:
     """The first images that fit into `MOST_CACHED_BYTES`, with a warning if there are more."""
     used = 0
     for number, image in enumerate(images):

@@ -14,14 +14,17 @@ from anomaly.backends.defects import DefectModel, log_odds
 from anomaly.calibration import Calibration, Rule, threshold
 from anomaly.data.pixels import Pixels
 from anomaly.detector import Card, Detector, Verdicts, between
-from anomaly.errors import ConfigInvalid
+from anomaly.errors import ConfigInvalid, ImageRejected
 from anomaly.heat import Heat, heat_of
 from anomaly.maps import Evidence, Maps, TileMaps, WholeMaps
 from anomaly.models.ops import NumpyOps
 from anomaly.preprocessing.images import ImagePreprocessor, Tiled, joined, together
 
-SMALLEST_UNIT = 1e-6
+SMALLEST_UNIT = 1e-3
 """Of heat: where normal images show none at all."""
+
+MOST_TILES = 2_048
+"""Of one image: half a gigabyte of memory."""
 
 TILES_AT_ONCE = 256
 """Of images that are scored together: they fill blocks, and take some 400 kB of memory each."""
@@ -60,9 +63,14 @@ class Mapped:
         """Higher is more anomalous."""
         return self.evidence.score
 
-    def heat(self, units: Sequence[float]) -> Heat:
+    @property
+    def hottest(self) -> float:
+        """The largest evidence in it."""
+        return max(float(layer.max()) for layer in self.evidence.layers)
+
+    def heat(self, unit: float) -> Heat:
         """Where it is anomalous; see `anomaly.heat.heat_of`."""
-        return heat_of(self.evidence.layers, units, self.height, self.width)
+        return heat_of(self.evidence.layers, unit, self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,7 @@ class ImageDetector:
         preprocessor: Pixels to rows.
         maps: Errors and log odds to a score.
         defects: What looks for defects; None where images are seen whole.
-        heat_units: Of each layer of evidence, what counts as 1 on a heatmap: the hottest pixel of a
-            normal image exceeds 1 with probability alpha.
+        hottest: (n,) ascending, the largest evidence in each calibration image; see `heat_unit`.
         calibration: Scores to p-values, and alpha.
         card: What a reader must know.
         backend: The model on its device.
@@ -84,10 +91,17 @@ class ImageDetector:
     preprocessor: ImagePreprocessor
     maps: Maps
     defects: DefectModel | None
-    heat_units: tuple[float, ...]
+    hottest: Float64
     calibration: Calibration
     card: Card
     backend: Backend
+
+    @property
+    def heat_unit(self) -> float:
+        """Evidence that counts as 1 on a heatmap: the hottest pixel of a normal image is a score
+        like any other, and this its conformal threshold at alpha."""
+        found = threshold(self.hottest, self.calibration.alpha, Rule.CONFORMAL)
+        return max(found, SMALLEST_UNIT)
 
     @property
     def unit(self) -> str:
@@ -129,7 +143,7 @@ class ImageDetector:
 
     def heat(self, mapped: Mapped) -> Heat:
         """The heatmap of an image that was scored."""
-        return mapped.heat(self.heat_units)
+        return mapped.heat(self.heat_unit)
 
     def mapped(self, images: Iterable[Pixels]) -> Iterator[Mapped]:
         """Scores with the evidence behind them, image by image, in bounded memory."""
@@ -137,12 +151,8 @@ class ImageDetector:
             yield self._read(looked)
 
     def measured(self, images: Iterable[Pixels]) -> tuple[Float64, Float64]:
-        """What a calibration needs of N images: scores (N,), and the largest value of each layer of
-        evidence (N, layers)."""
-        found = [
-            (mapped.score, [layer.max() for layer in mapped.evidence.layers])
-            for mapped in self.mapped(images)
-        ]
+        """What a calibration needs of N images: scores (N,), and the largest evidence (N,)."""
+        found = [(mapped.score, mapped.hottest) for mapped in self.mapped(images)]
         scores, hottest = zip(*found, strict=True) if found else ((), ())
         return np.array(scores, np.float64), np.array(hottest, np.float64)
 
@@ -201,17 +211,12 @@ class ImageDetector:
         return self.preprocessor.shown(np.moveaxis(squares, 0, -1))
 
     def calibrated(self, calibration: Calibration, hottest: Float64, card: Card) -> ImageDetector:
-        """The same model with another calibration, and heat on the scale of normal images.
+        """The same model with another calibration, and heat on the scale of its images.
 
         Args:
-            hottest: (N, layers) of the calibration images, as `measured` finds them.
+            hottest: (N,) of the calibration images, as `measured` finds them.
         """
-        units = np.maximum(np.quantile(hottest, 1 - calibration.alpha, axis=0), SMALLEST_UNIT)
-        # Several layers together exceed 1 more often than each alone. The hottest pixel of an image
-        # is a score like any other, and 1 its conformal threshold.
-        together = threshold(np.sort((hottest / units).max(1)), calibration.alpha, Rule.CONFORMAL)
-        in_force = tuple((units * max(together, SMALLEST_UNIT)).tolist())
-        return replace(self, calibration=calibration, heat_units=in_force, card=card)
+        return replace(self, calibration=calibration, hottest=np.sort(hottest), card=card)
 
     def with_alpha(self, alpha: float, rule: Rule | None = None) -> ImageDetector:
         """The same model at another false-alarm rate."""
@@ -262,11 +267,15 @@ class ImageDetector:
 
 
 def in_groups(images: Iterable[Pixels], preprocessor: ImagePreprocessor) -> Iterator[list[Pixels]]:
-    """The images, a few at a time: of at most `TILES_AT_ONCE` tiles, or a single one."""
+    """The images, a few at a time: of at most `TILES_AT_ONCE` tiles, or a single one.
+
+    Raises:
+        ImageRejected: one of them becomes more than `MOST_TILES`.
+    """
     group: list[Pixels] = []
     total = 0
     for pixels in images:
-        tiles = preprocessor.count(*pixels.shape[:2])
+        tiles = check_tiles(pixels, preprocessor)
         if group and total + tiles > TILES_AT_ONCE:
             yield group
             group, total = [], 0
@@ -274,6 +283,24 @@ def in_groups(images: Iterable[Pixels], preprocessor: ImagePreprocessor) -> Iter
         total += tiles
     if group:
         yield group
+
+
+def check_tiles(pixels: Pixels, preprocessor: ImagePreprocessor) -> int:
+    """How many tiles the image becomes.
+
+    Raises:
+        ImageRejected: more than `MOST_TILES`.
+    """
+    height, width = pixels.shape[:2]
+    tiles = preprocessor.count(height, width)
+    if tiles > MOST_TILES:
+        raise ImageRejected(
+            f"an image of {width:,} x {height:,} pixels becomes {tiles:,} tiles of the model, and "
+            f"{MOST_TILES:,} are allowed. Cut it into parts, or train with a smaller "
+            "detector.working_side.",
+            code="image_too_many_tiles",
+        )
+    return tiles
 
 
 AnyDetector: TypeAlias = Detector | ImageDetector

@@ -33,6 +33,9 @@ FAR = (-5.0, 30.0)
 
 SMALLEST_SPREAD = 1e-6
 
+SMALLEST_HEAT = 1e-3
+"""Where usual images show none at all."""
+
 SMALLEST_SHARE = 0.1
 """Of the spread over all pixels: no pixel's own is taken for less."""
 
@@ -43,7 +46,8 @@ class Evidence:
 
     Attributes:
         score: Higher is more anomalous.
-        layers: (height, width) each, of any size, where; around 0 is usual.
+        layers: (height, width) each, of any size, where. 0 is usual, and 1 as much as the hottest
+            place of a usual image.
     """
 
     score: float
@@ -57,26 +61,29 @@ class WholeMaps:
 
     Attributes:
         mean, spread: (tile, tile) of the errors of each pixel.
+        hottest: (1,) what a usual image has at most.
     """
 
     mean: Float64
     spread: Float64
+    hottest: Float64
 
     @staticmethod
     def shapes(tile: int) -> dict[str, tuple[int, ...]]:
         """The shape of every array, by name."""
-        return {"mean": (tile, tile), "spread": (tile, tile)}
+        return {"mean": (tile, tile), "spread": (tile, tile), "hottest": (1,)}
 
     @staticmethod
     def of(errors: Sequence[Float64]) -> WholeMaps:
         """From the errors (tile, tile) of N normal images."""
         stacked = np.stack(errors)
         floor = max(SMALLEST_SHARE * float(stacked.std()), SMALLEST_SPREAD)
-        return WholeMaps(stacked.mean(0), np.maximum(stacked.std(0), floor))
+        mean, spread = stacked.mean(0), np.maximum(stacked.std(0), floor)
+        return WholeMaps(mean, spread, _hottest([[(of - mean) / spread] for of in stacked]))
 
     def read(self, errors: Float64, score: float) -> Evidence:
         """One image: its errors (tile, tile) and the score of its row."""
-        return Evidence(score, ((errors - self.mean) / self.spread,))
+        return Evidence(score, ((errors - self.mean) / self.spread / self.hottest[0],))
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ class TileMaps:
         odds: (2,) mean and standard deviation of log odds.
         mean, spread: (3,) of the statistics of held-out images.
         look_mean, look_spread: (2,) of the looks that these are joined to.
+        hottest: (2,) what a usual image has at most, in each layer of evidence.
     """
 
     guess: Float64
@@ -99,6 +107,7 @@ class TileMaps:
     spread: Float64
     look_mean: Float64
     look_spread: Float64
+    hottest: Float64
 
     @staticmethod
     def shapes() -> dict[str, tuple[int, ...]]:
@@ -111,6 +120,7 @@ class TileMaps:
             "spread": three,
             "look_mean": two,
             "look_spread": two,
+            "hottest": two,
         }
 
     @staticmethod
@@ -120,17 +130,20 @@ class TileMaps:
         guess = _by_distance([np.minimum(e, LARGEST_ERROR) for e in errors])
         every = np.concatenate([of.ravel() for of in odds])
         scale = np.array([every.mean(), max(every.std(), SMALLEST_SPREAD)])
-        bare = TileMaps(guess, scale, np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
-        found = [bare._statistics(*bare._layers(e, o)) for e, o in zip(errors, odds, strict=True)]
+        bare = TileMaps(guess, scale, np.zeros(3), np.ones(3), np.zeros(2), np.ones(2), np.ones(2))
+        layers = [bare._layers(e, o) for e, o in zip(errors, odds, strict=True)]
+        found = [bare._statistics(*of) for of in layers]
+        hottest = _hottest([[np.log(boxes), places] for _, boxes, places in layers])
         mean, spread = _moments(np.array(found))
         half = replace(bare, mean=mean, spread=spread)
         look_mean, look_spread = _moments(np.array([half._looks(of) for of in found]))
-        return replace(half, look_mean=look_mean, look_spread=look_spread)
+        return replace(half, look_mean=look_mean, look_spread=look_spread, hottest=hottest)
 
     def read(self, errors: Float64, odds: Float64) -> Evidence:
         """One image: its squared errors and log odds."""
         _, boxes, places = self._layers(errors, odds)
-        return Evidence(_log_mean_exp(self.looks(errors, odds)), (np.log(boxes), places))
+        layers = (np.log(boxes) / self.hottest[0], places / self.hottest[1])
+        return Evidence(_log_mean_exp(self.looks(errors, odds)), layers)
 
     def looks(self, errors: Float64, odds: Float64) -> Float64:
         """(2,) what the two looks say, in standard deviations of held-out images."""
@@ -188,6 +201,13 @@ def _by_distance(maps: Sequence[Float64]) -> Float64:
     mean = (np.bincount(bins, values, many) + FOR_A_BIN * values.mean()) / n
     usual: Float64 = np.maximum(mean, SMALLEST_SPREAD)
     return usual
+
+
+def _hottest(layers: Sequence[Sequence[Float64]]) -> Float64:
+    """(layers,) the mean over N images of the largest value of each layer."""
+    largest = np.array([[layer.max() for layer in of] for of in layers])
+    mean: Float64 = np.maximum(largest.mean(0), SMALLEST_HEAT)
+    return mean
 
 
 def _moments(rows: Float64) -> tuple[Float64, Float64]:

@@ -32,7 +32,8 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         help="default, fast, robust, ensemble, nearest, nearest_ensemble, vae, elbo, iw, iwae, "
-        "masked, exemplar, beta, sigma, mixture, vamp, linear, autoencoder, wae or vq.",
+        "masked, exemplar, beta, sigma, mixture, vamp, linear, autoencoder, wae or vq; for images "
+        "tiles, whole or whole_nearest. [default: default; for images by their size]",
     ),
 ]
 LabelColumn = Annotated[
@@ -48,13 +49,16 @@ MaskColumn = Annotated[
     typer.Option(help="With --image-column: paths of masks, not zero where the anomaly is."),
 ]
 
-OF_TABLES = (
-    *("schema", "id_column", "time_column", "context", "drop", "cycles"),
-    *("delimiter", "encoding", "newlines_in_values"),
-)
-"""Options of `train` that mean nothing for a folder of images."""
+OF_TABLES = ("schema", "id_column", "time_column", "context", "drop", "cycles")
+"""Options of `train` that mean nothing for images."""
 
-OF_IMAGES = ("mask_column", "image_root", "on_error")
+OF_FILES = ("delimiter", "encoding", "newlines_in_values")
+"""How a table is read."""
+
+OF_IMAGES = ("image_column", "image_root", "mask_column", "on_error")
+
+FOR_TABLES = "is for tables of rows, not for images"
+FOR_IMAGES = "is for images: a folder, or a table with --image-column"
 
 
 @app.command()
@@ -131,8 +135,8 @@ def train(
         from training.image_commands import train_on_images
         from training.image_data import table_of_images
 
-        of_rows = OF_TABLES[:6] if image_column else OF_TABLES
-        options.refuse_given(context_of_command, of_rows, "is for tables of rows, not for images")
+        of_rows = OF_TABLES if image_column else (*OF_TABLES, *OF_FILES)
+        options.refuse_given(context_of_command, of_rows, FOR_TABLES)
         train_on_images(
             data,
             name,
@@ -145,9 +149,7 @@ def train(
             as_json=as_json,
         )
         return
-    options.refuse_given(
-        context_of_command, OF_IMAGES, "is for images: a folder, or a table with --image-column"
-    )
+    options.refuse_given(context_of_command, OF_IMAGES, FOR_IMAGES)
     run = load_config(config, chosen)
     chosen_schema = training_schema(
         data,
@@ -205,6 +207,7 @@ def _alpha(
 
 @app.command()
 def calibrate(
+    context_of_command: typer.Context,
     model: options.ModelArgument,
     alpha: options.Alpha = None,
     data: Annotated[
@@ -246,6 +249,11 @@ def calibrate(
     read = options.read_options(delimiter, encoding, newlines_in_values)
     loaded = load_any(model)
     detector: AnyDetector
+    is_of_images = isinstance(loaded, ImageDetector)
+    if not is_of_images:
+        options.refuse_given(context_of_command, OF_IMAGES[:2], FOR_IMAGES)
+    elif image_column is None:
+        options.refuse_given(context_of_command, OF_FILES, FOR_TABLES)
     if isinstance(loaded, ImageDetector):
         of = table_of_images(image_column, None, group_column, None, image_root)
         detector = recalibrated_on_images(loaded, alpha, data, of, read)
@@ -277,6 +285,7 @@ def calibrate(
 
 @app.command()
 def evaluate(
+    context_of_command: typer.Context,
     data: options.Data,
     model: options.Model,
     label_column: LabelColumn = None,
@@ -307,6 +316,9 @@ def evaluate(
         from training.image_commands import evaluate_on_images
         from training.image_data import table_of_images
 
+        if image_column is None:
+            options.refuse_given(context_of_command, OF_FILES, FOR_TABLES)
+
         of = table_of_images(image_column, label_column, group_column, mask_column, image_root)
         evaluate_on_images(
             detector,
@@ -318,6 +330,7 @@ def evaluate(
             as_json=as_json,
         )
         return
+    options.refuse_given(context_of_command, OF_IMAGES, FOR_IMAGES)
     labels = _labels(label_column, normal_label)
     found = evaluate_file(of_tables(detector), data, labels, read, group_column)
     by_missing = found.false_alarms_by_missing
@@ -403,13 +416,15 @@ def promote(
 
 
 @config_app.command("schema")
-def config_schema() -> None:
+def config_schema(
+    images: Annotated[bool, typer.Option("--images", help="Of a run on images.")] = False,
+) -> None:
     """Print the JSON Schema of run.yaml, for editors."""
     import json
 
     from training.config import json_schema
 
-    print(json.dumps(json_schema(), indent=1))
+    print(json.dumps(json_schema(images=images), indent=1))
 
 
 @config_app.command("show")

@@ -149,9 +149,9 @@ def to_yaml(config: RunConfig | ImageRunConfig) -> str:
     return yaml.safe_dump(to_plain(config), sort_keys=False)
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of `run.yaml`, for editors."""
-    return _ADAPTER.json_schema()
+def json_schema(*, images: bool = False) -> dict[str, Any]:
+    """JSON Schema of `run.yaml` of a run on a table, or on images, for editors."""
+    return _IMAGE_ADAPTER.json_schema() if images else _ADAPTER.json_schema()
 
 
 def _given(path: Path | None, settings: Iterable[str]) -> dict[str, Any]:
@@ -171,7 +171,8 @@ def _validated(adapter: TypeAdapter[Config], plain: dict[str, Any], path: Path |
     except ValidationError as error:
         where = f"{path}: " if path else ""
         raise ConfigInvalid(
-            f"{where}{first_reason(error)}. `anomaly config schema` prints every key."
+            f"{where}{first_reason(error)}. `anomaly config schema` prints every key, with "
+            "--images those of a run on images."
         ) from error
 
 

@@ -77,7 +77,8 @@ def evaluate_on_images(
 
 def fitting_settings(data: ImageData) -> list[str]:
     """Small images are seen whole, at about their size; larger ones in tiles."""
-    side = usual_side(data.files)
+    kept = set(data.kept_for_test.tolist())
+    side = usual_side([data.files[n] for n in data.normal.tolist() if n not in kept])
     if side > LARGEST_WHOLE:
         return ["preset=tiles"]
     tile = next(tile for tile in WHOLE_SIDES if tile >= side)

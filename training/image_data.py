@@ -26,6 +26,11 @@ from anomaly.errors import BadData, ConfigInvalid
 from anomaly.image_assembly import FEWEST_HELD_OUT
 from training.config import ImageRunConfig
 
+MARK_DIGITS = 8
+
+MOST_MARKED = 500
+"""Fit images that a model remembers the marks of: some four kilobytes."""
+
 GOOD = "good"
 """The label of normal images in the layout of MVTec AD, and the default everywhere."""
 
@@ -205,6 +210,25 @@ def usual_side(files: Sequence[ImageFile], most: int = 20) -> float:
     chosen = [files[n] for n in np.linspace(0, len(files) - 1, min(most, len(files))).astype(int)]
     areas = [loaded.pixels.shape[0] * loaded.pixels.shape[1] for loaded in read_images(chosen)]
     return float(np.sqrt(np.median(areas)))
+
+
+def content_marks(data: ImageData, numbers: Int64) -> str:
+    """Marks of at most `MOST_MARKED` images, by which they are known again, whatever their names:
+    eight digits of the SHA-256 of each file, one after the other."""
+    places = np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_MARKED)).astype(np.int64)
+    return "".join(mark_of(data.files[number]) for number in numbers[places])
+
+
+def known_images(data: ImageData, numbers: Int64, marks: str) -> int:
+    """How many of the images bear one of the marks."""
+    known = {marks[n : n + MARK_DIGITS] for n in range(0, len(marks), MARK_DIGITS)}
+    return sum(mark_of(data.files[number]) in known for number in numbers)
+
+
+def mark_of(file: ImageFile) -> str:
+    """Eight digits of the SHA-256 of the file."""
+    with file.path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:MARK_DIGITS]
 
 
 def images_digest(files: Sequence[ImageFile]) -> str:

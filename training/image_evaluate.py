@@ -64,8 +64,8 @@ def evaluate_images(
     if detector.card.unit_of_calibration != "group":
         groups = None
     found = Evaluation(scores, verdicts.p_values, is_anomalous, verdicts.alpha, {}, groups)
-    has_regions = any(mask.any() for mask in masks)
-    return found, pixel_metrics(heats, masks) if has_regions else None
+    has_both = any(mask.any() for mask in masks) and not all(mask.all() for mask in masks)
+    return found, pixel_metrics(heats, masks) if has_both else None
 
 
 def pixel_metrics(heats: Sequence[Float32], masks: Sequence[Bool]) -> PixelMetrics:
@@ -81,8 +81,7 @@ def aupro(heats: Sequence[Float32], masks: Sequence[Bool]) -> float:
     rates = np.linspace(0.0, LARGEST_FALSE_POSITIVE_RATE, 301)
     # The threshold at which that share of the normal pixels lies above.
     above = np.ceil((1 - rates) * len(usual)).astype(np.int64)
-    thresholds = np.append(usual, np.inf)[np.minimum(above, len(usual))]
-    thresholds[0] = usual[-1]
+    thresholds = usual[np.minimum(above, len(usual) - 1)]
     overlaps = [
         1.0 - np.searchsorted(np.sort(heat[region]), thresholds, side="right") / region.sum()
         for heat, mask in zip(heats, masks, strict=True)

@@ -12,12 +12,13 @@ from anomaly.arrays import Int64
 from anomaly.artifact.card import card_text
 from anomaly.artifact.mlflow_flavor import check_name, check_registry
 from anomaly.data.splits import Splits
+from anomaly.detector import MARKS
 from anomaly.fitting import Progress
 from anomaly.image_assembly import assemble_images
 from anomaly.image_detector import ImageDetector
 from training.config import ImageRunConfig, to_plain, to_yaml
 from training.evaluate import Evaluation
-from training.image_data import ImageData, divide_images, images_digest
+from training.image_data import ImageData, content_marks, divide_images, images_digest
 from training.image_evaluate import PixelMetrics, evaluate_images
 from training.image_report import image_figures
 from training.near_copies import MANY, note, share_of_near_copies, thumbnails
@@ -76,7 +77,11 @@ def train_images(
         exchangeability=f"new normal {'groups' if config.split.by == 'group' else 'images'} come "
         f"from the same population as the calibration "
         f"{'groups' if config.split.by == 'group' else 'images'}",
-        data={"name": source.resolve().name, "sha256": digest},
+        data={
+            "name": source.resolve().name,
+            "sha256": digest,
+            MARKS: content_marks(data, numbers[splits.fit]),
+        },
         on_look=on_look,
     )
     tested = np.sort(np.concatenate([numbers[splits.test], data.kept_for_test]))
@@ -118,7 +123,8 @@ def told(
         metrics |= {"test/pixel_auroc": pixels.auroc, "test/pixel_aupro": pixels.aupro}
     notes = detector.card.notes
     if near_copies > MANY:
-        notes = (*notes, note(near_copies))
+        by_group = detector.card.unit_of_calibration == "group"
+        notes = (*notes, note(near_copies, by_group))
     return replace(detector, card=replace(detector.card, metrics=metrics, notes=notes))
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from anomaly.arrays import Objects
 from anomaly.assembly import highest_of_each
 from anomaly.calibration import calibrate
-from anomaly.contamination import HIDING, Contamination
+from anomaly.contamination import HIDING_IMAGES, Contamination
 from anomaly.data.records import is_missing
 from anomaly.data.splits import refuse_missing
+from anomaly.detector import MARKS
 from anomaly.errors import BadData, ConfigInvalid
 from anomaly.image_detector import ImageDetector
 from training.evaluate import Evaluation
-from training.image_data import ImageData, images_digest
+from training.image_data import ImageData, known_images
 from training.image_evaluate import PixelMetrics, evaluate_images
 from training.remeasure import outdated
 
@@ -40,10 +41,11 @@ def recalibrated_images(
         note = f"alpha was {old.alpha:g} when the model was trained and measured"
         card = replace(card, notes=(*card.notes, note))
         return replace(detector.with_alpha(rate), card=card)
-    if images_digest(data.files) == card.data.get("sha256"):
+    if known := known_images(data, data.normal, card.data.get(MARKS, "")):
         raise BadData(
-            f"{name} holds the images that the model was trained on, so their scores are too small "
-            "to calibrate with. Give normal images that took no part in training.",
+            f"{name} holds images that the model was trained on, {known} of those that it knows "
+            "again: their scores are too small to calibrate with. Give normal images that took no "
+            "part in training.",
             code="training_data",
         )
     groups = _groups(detector, data)
@@ -51,8 +53,8 @@ def recalibrated_images(
     if groups is not None:
         scores = highest_of_each(scores, groups[data.normal])
     found = Contamination.of_scores(scores)
-    notes = [note for note in card.notes if HIDING not in note]
-    notes += [found.message] if found.is_likely else []
+    notes = [note for note in card.notes if HIDING_IMAGES not in note]
+    notes += [found.message_of_images] if found.is_likely else []
     notes.append(f"calibrated anew on {len(hottest):,} images of {name}")
     card = replace(card, rows={**card.rows, "calibration": len(hottest)}, notes=tuple(notes))
     calibration = calibrate(scores, rate, old.rule)

@@ -42,8 +42,14 @@ def share_of_near_copies(fit: Float32, held_out: Float32) -> float:
     return float(((asked @ known.T).max(1) > ALIKE).mean())
 
 
-def note(share: float) -> str:
-    """What to tell the user."""
+def note(share: float, by_group: bool) -> str:
+    """What to tell the user, whose images were divided by groups or one by one."""
+    if by_group:
+        return (
+            f"{share:.0%} of the calibration and test images are near-copies of a fit image of "
+            "another group. If groups share objects, join them; if the images are alike by nature, "
+            "nothing is wrong."
+        )
     return (
         f"{share:.0%} of the calibration and test images are near-copies of a fit image. If they "
         "are other pictures of the same objects, the measured quality and the false-alarm rate "

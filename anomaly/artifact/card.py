@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from anomaly.calibration import Rule, round_up
-from anomaly.detector import Detector
+from anomaly.detector import MARKS, Detector
 from anomaly.image_detector import AnyDetector
 from anomaly.scores import ROWS, RememberingScore
 
@@ -41,7 +41,8 @@ def card_text(detector: AnyDetector) -> str:
         + ", ".join(f"{name} {n:,}" for name, n in card.rows.items() if n)
         + ".",
         "",
-        "**Data.** " + (", ".join(f"{k} {v}" for k, v in card.data.items()) or "not recorded"),
+        "**Data.** "
+        + (", ".join(f"{k} {v}" for k, v in card.data.items() if k != MARKS) or "not recorded"),
     ]
     if card.metrics:
         lines += ["", f"| measured on test {kind}s | |", "|---|---|"]

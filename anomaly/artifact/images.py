@@ -21,6 +21,7 @@ from anomaly.models.convolutional import ConvNetworks
 from anomaly.preprocessing.images import PLANES
 
 MAPS = "maps."
+HOTTEST = "hottest"
 N_GOLDEN = 4
 GOLDEN_SIDE = 96
 
@@ -31,10 +32,10 @@ def describe_images(detector: ImageDetector) -> tuple[ImageEntry, Tensors]:
     entry = ImageEntry(
         preprocessor=detector.preprocessor,
         defects=None if defects is None else defects.network,
-        heat_units=detector.heat_units,
         golden_scores=tuple(detector.anomaly_score(golden_images(detector)).tolist()),
     )
     tensors = {f"{MAPS}{f.name}": getattr(detector.maps, f.name) for f in fields(detector.maps)}
+    tensors[HOTTEST] = detector.hottest
     return entry, {**tensors, **({} if defects is None else defects.parameters)}
 
 
@@ -59,7 +60,7 @@ def build_images(
     if not is_of_tiles:
         raise ArtifactRejected("the model explains other tiles than the images are cut into")
     is_whole = preprocessor.layout.whole
-    if is_whole != (entry.defects is None) or len(entry.heat_units) != (1 if is_whole else 2):
+    if is_whole != (entry.defects is None):
         raise ArtifactRejected("defects are looked for in tiles, and nowhere else")
     maps: Maps
     if is_whole:
@@ -72,7 +73,10 @@ def build_images(
             raise ArtifactRejected("defects are looked for in other colours than the images have")
         shapes = entry.defects.shapes()
         defects = DefectModel(entry.defects, _arrays(tensors, "", shapes, np.float32))
-    return ImageDetector(preprocessor, maps, defects, entry.heat_units, calibration, card, backend)
+    hottest = tensors[HOTTEST]
+    if hottest.ndim != 1 or hottest.dtype != np.float64 or (np.diff(hottest) < 0).any():
+        raise ArtifactRejected("the largest evidence of calibration images is not ascending")
+    return ImageDetector(preprocessor, maps, defects, hottest, calibration, card, backend)
 
 
 def _arrays(

@@ -126,7 +126,6 @@ class ImageEntry:
 
     preprocessor: ImagePreprocessor
     defects: DefectNetwork | None
-    heat_units: tuple[Annotated[float, Field(gt=0)], ...]
     golden_scores: tuple[float, ...]
     kind: Literal["image"] = "image"
 

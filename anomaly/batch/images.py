@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,22 +12,22 @@ from pathlib import Path
 import pyarrow as pa
 
 from anomaly.batch.sinks import open_sink
-from anomaly.data.image_files import ImageFile, ImageReject
+from anomaly.data.image_files import ImageFile, ImageReject, OnImageReject
 from anomaly.data.image_reader import LoadedImage, read_images
 from anomaly.data.images import DEFAULT_LIMITS, ImageLimits
 from anomaly.data.pixels import Pixels
 from anomaly.detector import Verdicts
-from anomaly.errors import CannotWrite
+from anomaly.errors import CannotWrite, ImageRejected
 from anomaly.heat import Heat
 from anomaly.heat_png import boxes_at_size, overlay, png
-from anomaly.image_detector import ImageDetector
+from anomaly.image_detector import ImageDetector, check_tiles
 
 IMAGES_AT_ONCE = 8
 """That are written together."""
 
 
-SMALLEST_SIDE = 128
-"""Of pictures of heat."""
+SMALLEST_SIDE, LARGEST_SIDE = 128, 2_048
+"""Of pictures of heat that are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,18 @@ def score_images(
         BadData: a file cannot be read and `rejects` is None.
         CannotWrite: the output or a heatmap cannot be written.
     """
+    if alpha is not None:
+        # Heat is on the scale of the rate that is asked for.
+        detector = detector.with_alpha(alpha)
     bad = list(earlier_rejects)
     images = flagged = drawn = 0
-    loaded = read_images(files, limits=limits, on_reject=None if rejects is None else bad.append)
+    on_reject = None if rejects is None else bad.append
+    loaded = fitting(read_images(files, limits=limits, on_reject=on_reject), detector, on_reject)
     with open_sink(output) as write:
         while chunk := list(islice(loaded, IMAGES_AT_ONCE)):
             mapped = list(detector.mapped(image.pixels for image in chunk))
             scores = [of.score for of in mapped]
-            verdicts = detector.verdicts(pa.array(scores, pa.float64()).to_numpy(), alpha)
+            verdicts = detector.verdicts(pa.array(scores, pa.float64()).to_numpy())
             heats = [detector.heat(of) for of in mapped]
             write(_table(chunk, verdicts, heats))
             for image, heat, is_anomaly in zip(chunk, heats, verdicts.is_anomaly, strict=True):
@@ -102,16 +107,35 @@ def score_images(
             if on_images is not None:
                 on_images(len(chunk))
         if not images:
-            write(_table([], detector.verdicts(pa.array([], pa.float64()).to_numpy(), alpha), []))
+            write(_table([], detector.verdicts(pa.array([], pa.float64()).to_numpy()), []))
     if rejects is not None and bad:
         _write_rejects(rejects, bad)
-    applied = detector.calibration.alpha if alpha is None else alpha
-    return ImageReport(images, flagged, len(bad), applied, drawn)
+    return ImageReport(images, flagged, len(bad), detector.calibration.alpha, drawn)
+
+
+def fitting(
+    loaded: Iterator[LoadedImage], detector: ImageDetector, on_reject: OnImageReject | None
+) -> Iterator[LoadedImage]:
+    """The images that the model can look at; others are reported, or refused if nobody listens.
+
+    Raises:
+        ImageRejected: an image becomes too many tiles, and `on_reject` is None.
+    """
+    for image in loaded:
+        try:
+            check_tiles(image.pixels, detector.preprocessor)
+        except ImageRejected as error:
+            if on_reject is None:
+                raise ImageRejected(error.message, code=error.code, file=image.file.path) from None
+            on_reject(ImageReject(image.file.name, error.code, error.message))
+        else:
+            yield image
 
 
 def visible(pixels: Pixels) -> Pixels:
     """The image, or one with larger pixels if it is too small for a person to see."""
-    times = -(-SMALLEST_SIDE // min(pixels.shape[:2]))
+    height, width = pixels.shape[:2]
+    times = min(-(-SMALLEST_SIDE // min(height, width)), max(1, LARGEST_SIDE // max(height, width)))
     return pixels.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else pixels
 
 
@@ -140,10 +164,14 @@ def _table(chunk: Sequence[LoadedImage], verdicts: Verdicts, heats: Sequence[Hea
 def _write_png(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        # Beside its place and then there: never through a link to another file.
+        partial = path.with_name(f".{os.getpid()}.partial")
+        partial.write_bytes(data)
+        partial.replace(path)
     except OSError as error:
         raise CannotWrite(
-            f"cannot write {path}: {error.strerror}. Free some space or choose another folder."
+            f"cannot write {path}: {error.strerror}. Check the place and its free space, or choose "
+            "another folder."
         ) from error
 
 

@@ -38,6 +38,11 @@ def score_folder(
         raise ConfigInvalid("--every-heatmap needs a folder to write them to: add --heatmaps.")
     if is_skipping:
         rejects = rejects or output.with_name(f"{output.name}.rejects.csv")
+    if heatmaps is not None and is_inside(heatmaps, data):
+        raise ConfigInvalid(
+            f"{heatmaps} lies in {data}, so that the next run would score the heatmaps. Choose a "
+            "folder elsewhere."
+        )
     check_suffix(output.suffix)
     skipped: list[ImageReject] = []
     files = _files(data, image_column, image_root, read, skipped if is_skipping else None)
@@ -72,6 +77,11 @@ def score_folder(
         lines.append(f"{report.rejected:,} files could not be read and are listed in {rejects}")
     result({**asdict(report), "output": output}, as_json=as_json, text="\n".join(lines))
     return report.flagged
+
+
+def is_inside(folder: Path, data: Path) -> bool:
+    """Whether what is written to the folder would be found among the images."""
+    return data.is_dir() and folder.resolve().is_relative_to(data.resolve())
 
 
 def _files(

@@ -24,6 +24,11 @@ class TorchOps:
     def __init__(self, device: torch.device, *, for_scoring: bool) -> None:
         self.device = device
         self.for_scoring = for_scoring
+        if device.type == "cuda":
+            # cuDNN rounds convolutions to TF32 unless told otherwise, which moves scores by some
+            # seventy times the tolerance, and may add in another order each time.
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.deterministic = True
 
     def array(self, values: Values) -> Tensor:
         return torch.as_tensor(values, device=self.device)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -94,6 +94,12 @@ class Tiled:
     image: Float32
 
     @property
+    def nbytes(self) -> int:
+        """Of memory."""
+        rows = self.features
+        return rows.inputs.nbytes + rows.targets.nbytes + rows.observed.nbytes
+
+    @property
     def middle(self) -> int:
         """The number of the tile that is nearest to the middle."""
         corners = np.array([(place.top, place.left) for place in self.places])
@@ -112,7 +118,7 @@ class ImagePreprocessor:
 
     layout: Layout
     contrast: Contrast
-    channels: Annotated[int, Field(ge=1, le=3)]
+    channels: Literal[1, 3]
     scale: Annotated[float, Field(gt=0, le=1)]
     center: tuple[float, ...]
     spread: tuple[float, ...]

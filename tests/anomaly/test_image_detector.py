@@ -72,7 +72,15 @@ def test_one_calibration_image_in_alpha_exceeds_heat_1(image_detector: ImageDete
     again = image_detector.calibrated(image_detector.calibration, hottest, image_detector.card)
     over = np.mean([heat.hottest > 1.0 for heat in again.explain(images)])
     assert over <= image_detector.calibration.alpha + 1e-9
-    assert again.heat_units == image_detector.heat_units
+    np.testing.assert_array_equal(again.hottest, image_detector.hottest)
+
+
+def test_heat_1_moves_with_the_rate(image_detector: ImageDetector) -> None:
+    """Fewer normal images exceed it, the smaller alpha."""
+    units = [image_detector.with_alpha(alpha).heat_unit for alpha in (0.5, 0.2, 0.04)]
+    assert units == sorted(units)
+    hottest = image_detector.hottest
+    assert (hottest > units[1]).mean() <= 0.2
 
 
 def test_verdicts_are_p_at_most_alpha(image_detector: ImageDetector) -> None:

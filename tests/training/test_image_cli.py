@@ -145,8 +145,13 @@ def test_evaluate_and_calibrate_take_folders(
 def test_the_images_it_was_trained_on_do_not_calibrate(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refusal(*(capsys, "calibrate", "models:/cloth@champion", "--data", "cloth"), code=DATA)
-    assert "trained on" in said
+    """Nor do some of them, in another folder and under other names."""
+    (here / "renamed").mkdir(exist_ok=True)
+    for number, path in enumerate(sorted((here / "cloth/train/good").glob("*.png"))[::3]):
+        shutil.copy(path, here / f"renamed/{number}.png")
+    for folder in ("cloth", "cloth/train/good", "renamed"):
+        said = refusal(capsys, "calibrate", "models:/cloth@champion", "--data", folder, code=DATA)
+        assert "trained on" in said
 
 
 def test_a_table_of_paths_with_labels_and_groups(
@@ -225,6 +230,9 @@ def test_unreadable_files_stop_or_are_skipped(
         (("score", "cloth", "--output", "a.txt"), ".parquet"),
         (("score", "photos.csv", "--output", "a.csv", "--heatmaps", "h"), "--image-column"),
         (("explain", "cloth"), "--heatmaps"),
+        (("score", "cloth", "--output", "a.csv", "--heatmaps", "cloth/heat"), "next run"),
+        (("evaluate", "cloth", "--delimiter", ";"), "--delimiter"),
+        (("evaluate", "photos.csv", "--mask-column", "m"), "--image-column"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_advice(

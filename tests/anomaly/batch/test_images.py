@@ -107,6 +107,29 @@ def test_a_broken_file_stops_or_is_listed(image_detector: ImageDetector, folder:
     assert rejects.code.str.startswith("image_").all()
 
 
+def test_an_image_of_too_many_tiles_is_refused_before_it_takes_memory(
+    image_detector: ImageDetector, folder: Path
+) -> None:
+    Image.fromarray(np.zeros((1, 200_000), np.uint8)).save(folder / "in/whole/long.png")
+    files = images_below(folder / "in")
+    with pytest.raises(BadData, match=r"long\.png.*tiles"):
+        score_images(image_detector, files, folder / "out.csv")
+    report = score_images(image_detector, files, folder / "out.csv", rejects=folder / "r.csv")
+    assert (report.images, report.rejected) == (12, 1)
+    assert pd.read_csv(folder / "r.csv").code.tolist() == ["image_too_many_tiles"]
+
+
+def test_a_heatmap_does_not_follow_a_link(image_detector: ImageDetector, folder: Path) -> None:
+    files = images_below(folder / "in/torn")
+    (folder / "heat").mkdir()
+    (folder / "victim.txt").write_text("mine")
+    (folder / f"heat/{files[0].name}.png").symlink_to(folder / "victim.txt")
+    score_images(
+        *(image_detector, files, folder / "out.csv"), heatmaps=folder / "heat", every_heatmap=True
+    )
+    assert (folder / "victim.txt").read_text() == "mine"
+
+
 def test_if_no_file_can_be_read_the_output_is_empty(
     image_detector: ImageDetector, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -31,7 +31,11 @@ sides = st.integers(1, 200)
 
 
 def preprocessor(
-    layout: Layout, *, channels: int = 1, scale: float = 1.0, contrast: Contrast = Contrast.PLAIN
+    layout: Layout,
+    *,
+    channels: Literal[1, 3] = 1,
+    scale: float = 1.0,
+    contrast: Contrast = Contrast.PLAIN,
 ) -> ImagePreprocessor:
     return ImagePreprocessor(
         layout, contrast, channels, scale, (0.0,) * channels, (1.0,) * channels
