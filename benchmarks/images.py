@@ -6,7 +6,7 @@ Magnetic tiles: split G (`benchmarks.magnetic_tiles`), by kind of defect. Settin
 seeds 0 and 1 with the defects of even name hash; the odd ones are other photographs, but many of
 them of the same defective pieces, so the seeds that nothing was chosen on are shown by themselves.
 Digits of scikit-learn: one digit is normal, half of it trains, the rest and all others test; the
-settings were chosen on four digits. Each run is a process of its own, so that its memory is its own.
+settings were chosen on four digits. Each run is a process of its own, and so is its memory.
 """
 
 from __future__ import annotations
