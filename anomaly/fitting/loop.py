@@ -213,8 +213,8 @@ def _look(
         raise TrainingDiverged(
             f"training diverged by step {step}: loss {numbers[0]:g}, while training "
             f"{means[0]:g}, gradient norm {means[3]:g}. Try a smaller learning rate "
-            "(`--set detector.fit.learning_rate=0.0005`), and look for columns with extreme "
-            "values: `--set detector.preprocessing.numeric_target=rank_normal` tames them."
+            "(`--set detector.fit.learning_rate=0.0005`). In a table, look for columns with "
+            "extreme values: `--set detector.preprocessing.numeric_target=rank_normal` tames them."
         )
     variance = clean.posterior.loc.var(0, correction=0)
     return Progress(
