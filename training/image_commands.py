@@ -15,7 +15,7 @@ from anomaly.image_detector import AnyDetector, ImageDetector, of_images
 from training.config import load_image_config
 from training.image_data import ImageData, ImageTable, find_images, usual_side
 from training.image_pipeline import train_images
-from training.image_remeasure import measured_images, recalibrated_images
+from training.image_remeasure import already_seen, measured_images, recalibrated_images
 from training.telling import look_note, tell
 
 
@@ -67,6 +67,11 @@ def evaluate_on_images(
     """`anomaly evaluate` of a folder, or of a table of paths."""
     model = of_images(detector)
     found = found_images(data, table, normal_label, options, is_skipping=is_skipping)
+    if known := already_seen(model, found):
+        say(
+            f"note: at least {known:,} of the normal images trained the model, so that too few of "
+            "them are flagged"
+        )
     evaluation, pixels = measured_images(model, found)
     metrics = dict(evaluation.metrics)
     if pixels is not None:

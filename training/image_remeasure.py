@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anomaly.arrays import Objects
+from anomaly.arrays import Int64, Objects
 from anomaly.assembly import highest_of_each
 from anomaly.calibration import calibrate
 from anomaly.contamination import HIDING_IMAGES, Contamination
@@ -66,11 +66,23 @@ def measured_images(
 ) -> tuple[Evaluation, PixelMetrics | None]:
     """Measure a detector on images; without labels all are taken for normal.
 
+    Of a layout that keeps images for the test, these are measured.
+
     Raises:
         ConfigInvalid: groups for a model of images, or none for a model of groups.
     """
     _groups(detector, data)
-    return evaluate_images(detector, data, data.normal, data.anomalous)
+    return evaluate_images(detector, data, measured_normal(data), data.anomalous)
+
+
+def measured_normal(data: ImageData) -> Int64:
+    """The normal images that measure a finished detector."""
+    return data.kept_for_test if len(data.kept_for_test) else data.normal
+
+
+def already_seen(detector: ImageDetector, data: ImageData) -> int:
+    """How many of the images that would measure the detector trained it, as far as it knows."""
+    return known_images(data, measured_normal(data), detector.card.data.get(MARKS, ""))
 
 
 def _groups(detector: ImageDetector, data: ImageData) -> Objects | None:

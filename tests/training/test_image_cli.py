@@ -130,6 +130,7 @@ def test_evaluate_and_calibrate_take_folders(
     model = "models:/cloth@champion"
     evaluated = answer_of(capsys, "evaluate", "cloth", "--model", model)
     assert evaluated["metrics"]["test/anomalies"] == 8
+    assert evaluated["metrics"]["test/normal_rows"] == 10, "the training images measure nothing"
     assert "test/pixel_aupro" in evaluated["metrics"]
 
     written(normal_images(30, seed=8), here / "more")
