@@ -14,7 +14,7 @@ from anomaly.backends.defects import DefectModel, log_odds
 from anomaly.calibration import Calibration, Rule, threshold
 from anomaly.data.pixels import Pixels
 from anomaly.detector import Card, Detector, Verdicts, between
-from anomaly.errors import ConfigInvalid, ImageRejected
+from anomaly.errors import BadData, ConfigInvalid, ImageRejected
 from anomaly.heat import Heat, heat_of
 from anomaly.maps import Evidence, Maps, TileMaps, WholeMaps
 from anomaly.models.ops import NumpyOps
@@ -290,7 +290,15 @@ def check_tiles(pixels: Pixels, preprocessor: ImagePreprocessor) -> int:
 
     Raises:
         ImageRejected: more than `MOST_TILES`.
+        BadData: it is no array of pixels.
     """
+    if not is_pixels(pixels):
+        raise BadData(
+            "an image is an array (height, width, channels) of uint8 or uint16 with 1 or 3 "
+            "channels, and images are an iterable of these. `anomaly.data.images.decode` makes one "
+            "of the bytes of a PNG or JPEG file.",
+            code="not_an_image",
+        )
     height, width = pixels.shape[:2]
     tiles = preprocessor.count(height, width)
     if tiles > MOST_TILES:
@@ -301,6 +309,17 @@ def check_tiles(pixels: Pixels, preprocessor: ImagePreprocessor) -> int:
             code="image_too_many_tiles",
         )
     return tiles
+
+
+def is_pixels(pixels: object) -> bool:
+    """Whether it is what `anomaly.data.images.decode` makes."""
+    return (
+        isinstance(pixels, np.ndarray)
+        and pixels.dtype in (np.uint8, np.uint16)
+        and pixels.ndim == 3
+        and pixels.shape[-1] in (1, 3)
+        and pixels.size > 0
+    )
 
 
 AnyDetector: TypeAlias = Detector | ImageDetector

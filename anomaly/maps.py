@@ -28,8 +28,8 @@ HOTTEST_PIXELS, HOTTEST_BOXES, HOTTEST_PLACES = 0.003, 0.01, 0.002
 FOR_A_BIN = 200
 """Pixels that a bin must have to be believed half as much as all pixels together."""
 
-FAR = (-5.0, 30.0)
-"""Standardised statistics are kept within: beyond, they only say "far" and could overflow."""
+FAR = (-5.0, 500.0)
+"""Standardised statistics are kept within: beyond, their exponentials could overflow."""
 
 SMALLEST_SPREAD = 1e-6
 

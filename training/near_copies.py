@@ -53,7 +53,8 @@ def note(share: float, by_group: bool) -> str:
     return (
         f"{share:.0%} of the calibration and test images are near-copies of a fit image. If they "
         "are other pictures of the same objects, the measured quality and the false-alarm rate "
-        "hold for known objects only: name the objects by --group-column in a table of paths."
+        "hold for known objects only: name the objects by --group-column in a table of paths. If "
+        "they are alike by nature, nothing is wrong."
     )
 
 

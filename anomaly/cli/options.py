@@ -67,7 +67,15 @@ Newlines = Annotated[
 
 
 def are_images(data: Path, image_column: str | None) -> bool:
-    """Whether DATA names images: a folder, or a table with a column of paths."""
+    """Whether DATA names images: a folder, or a table with a column of paths.
+
+    Raises:
+        ConfigInvalid: it is a single image.
+    """
+    from anomaly.errors import ConfigInvalid
+
+    if data.suffix.lower() in (".png", ".jpg", ".jpeg") and data.is_file():
+        raise ConfigInvalid(f"{data} is a single image. Give the folder that holds it.")
     return image_column is not None or data.is_dir()
 
 

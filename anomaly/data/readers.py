@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -128,6 +130,8 @@ def opened(path: Path, options: ReadOptions) -> AbstractContextManager[RawFile]:
     Raises:
         BadData: the suffix is none of those that can be read.
     """
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     suffixes = [suffix.lower() for suffix in path.suffixes]
     last = next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), "")
     if last in PARQUET_SUFFIXES:

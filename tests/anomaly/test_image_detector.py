@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from anomaly.backends.backend import BackendName, Device
 from anomaly.data.pixels import Pixels
 from anomaly.data.splits import Splits, split_rows
-from anomaly.errors import AlphaNotSupported, ConfigInvalid
+from anomaly.errors import AlphaNotSupported, BadData, ConfigInvalid
 from anomaly.image_assembly import assemble_images
 from anomaly.image_detector import ImageDetector, of_images, of_tables
 from benchmarks.resplits import Resplits, rate_of
@@ -115,6 +116,25 @@ def test_blank_images_of_any_size_get_a_finite_score(
     (mapped,) = image_detector.mapped([blank])
     assert np.isfinite(mapped.score)
     assert np.isfinite(image_detector.heat(mapped).values).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["a.png", b"bytes", np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), NEW[0] / 255],
+    ids=["path", "bytes", "flat", "four channels", "floats"],
+)
+def test_what_is_no_image_is_refused_with_advice(image_detector: ImageDetector, wrong: Any) -> None:
+    with pytest.raises(BadData, match="decode"):
+        image_detector.anomaly_score([NEW[0], wrong])
+
+
+def test_severity_does_not_saturate(image_detector: ImageDetector) -> None:
+    """Of two holes the deeper one scores higher, far beyond the threshold."""
+    faint, deep = NEW[0].copy(), NEW[0].copy()
+    faint[10:22, 26:38] = 60
+    deep[10:22, 26:38] = 0
+    scores = image_detector.anomaly_score([faint, deep])
+    assert scores[0] != scores[1]
 
 
 def test_no_image_at_all_has_no_score(image_detector: ImageDetector) -> None:
