@@ -336,6 +336,9 @@ def test_what_callers_hold_together_is_bounded_and_given_back(
 
     answers = asyncio.run(main())
 
-    assert {answer.status_code for answer in answers} == {200, 503}
+    # Who comes first may find room; where all bodies come before the first image, nobody does.
+    statuses = {answer.status_code for answer in answers}
+    assert 503 in statuses
+    assert statuses <= {200, 503}
     assert app.state.scorer.memory.held_bytes == 0
     assert ImageCaller(app).send(files_of(images)).status_code == 200
