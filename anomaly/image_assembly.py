@@ -172,6 +172,11 @@ def check_image_config(config: ImageDetectorConfig) -> None:
             f"of tiles a quarter is hidden, and none are left aside: leave detector.fit.mask_rate "
             f"at {HIDDEN_SHARE} and detector.fit.trim at 0."
         )
+    if config.layout.whole and (config.layout.overlap or config.working_side != WORKING_SIDE):
+        raise ConfigInvalid(
+            "an image that is seen whole is one tile of layout.tile pixels to a side: leave out "
+            "detector.working_side and detector.layout.overlap, or use the preset `tiles`."
+        )
     if config.layout.whole and config.defects != DefectFit():
         raise ConfigInvalid(
             "defects are looked for in tiles, not in images that are seen whole: leave out "

@@ -93,6 +93,14 @@ WRONG: dict[str, tuple[ImageDetectorConfig, str]] = {
         replace(WHOLE, defects=DefectFit(steps=10)),
         "leave out detector.defects, or use the preset `tiles`",
     ),
+    "a_working_side_of_whole_images": (
+        replace(WHOLE, working_side=100),
+        "leave out detector.working_side and detector.layout.overlap",
+    ),
+    "overlapping_whole_images": (
+        replace(WHOLE, layout=replace(WHOLE.layout, overlap=2)),
+        "leave out detector.working_side and detector.layout.overlap",
+    ),
     "a_tile_that_cannot_be_halved_as_often": (
         replace(TILES, layout=Layout(tile=36, overlap=4), widths=(4, 4, 4)),
         "must be a multiple of 8, not 36",
