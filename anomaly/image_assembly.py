@@ -34,8 +34,9 @@ from anomaly.errors import ConfigInvalid, NotEnoughRows
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
 from anomaly.fitting.defects import DefectFit, Sample, fit_defects
 from anomaly.fitting.tiles import MOST_WATCHED, fit_tiles
-from anomaly.image_detector import ImageDetector, Looked
-from anomaly.maps import Maps, TileMaps, WholeMaps
+from anomaly.image_detector import ImageDetector
+from anomaly.inspection import Inspection
+from anomaly.maps import Look, Maps, TileLook, TileMaps, WholeLook, WholeMaps
 from anomaly.models.convolutional import Channels, ConvNetworks
 from anomaly.models.defects import DefectNetwork
 from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood, Variance
@@ -64,6 +65,7 @@ from anomaly.scores import (
 )
 from anomaly.scores.cells import cell_masks
 from anomaly.synthetic import with_defects
+from anomaly.texture import Texture
 
 ImageSource: TypeAlias = Callable[[Int64], Iterator[Pixels]]
 """The images of the given numbers, one after the other, in that order."""
@@ -245,7 +247,7 @@ def assemble_images(
         vae = image_vae(config, preprocessor)
         watched = _watched(config, preprocessor, images, splits.early_stop)
         fit_images = images(splits.fit)
-        defects = None
+        inspection = None
         if config.layout.whole:
             tiled = within_memory(preprocessor.tiles(pixels) for pixels in fit_images)
             rows = together([of.features for of in tiled])
@@ -256,6 +258,7 @@ def assemble_images(
             seen = [preprocessor.standardised(of) for of in values]
             fitted = _fit_tiles(vae, config, seen, watched, seed, device, on_look)
             defects = _fit_defects(config, preprocessor, values, seed, device)
+            inspection = Inspection(defects, Texture.of(seen))
         constants = config.score.constants(vae, pixel_owner(preprocessor), rng)
         fill = MissingFill(np.zeros(vae.likelihood.targets), 0.0)
         model = ScoringModel(vae, ({**fitted.parameters, **constants},), config.score, fill)
@@ -265,14 +268,14 @@ def assemble_images(
         bare = ImageDetector(
             preprocessor,
             WholeMaps(np.zeros(0), np.ones(0), np.ones(1)),
-            defects,
+            inspection,
             np.ones(1),
             calibrate(np.zeros(1), 0.5),
             _card(splits, config, seed, groups, exchangeability, data or {}),
             backend,
         )
         held_out = images(evenly(splits.early_stop, MOST_HELD_OUT))
-        detector = replace(bare, maps=_usual(config, list(bare.looks(held_out))))
+        detector = replace(bare, maps=_usual(bare.looks(held_out)))
         scores, hottest = detector.measured(images(splits.calibration))
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
@@ -361,12 +364,13 @@ def evenly(numbers: Int64, most: int) -> Int64:
     return numbers[places.astype(np.int64)]
 
 
-def _usual(config: ImageDetectorConfig, looked: Sequence[Looked]) -> Maps:
+def _usual(looks: Iterable[Look]) -> Maps:
     """What is usual, from images that took no part in fitting."""
-    errors = [of.errors for of in looked]
-    if config.layout.whole:
-        return WholeMaps.of(errors)
-    return TileMaps.of(errors, [of.odds for of in looked if of.odds is not None])
+    found = list(looks)
+    of_tiles = [look for look in found if isinstance(look, TileLook)]
+    if of_tiles:
+        return TileMaps.of(of_tiles)
+    return WholeMaps.of([look for look in found if isinstance(look, WholeLook)])
 
 
 def _fit_whole(

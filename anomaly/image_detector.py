@@ -10,13 +10,13 @@ import numpy as np
 
 from anomaly.arrays import Float32, Float64
 from anomaly.backends.backend import Backend, BackendName, Device, ScoringModel, open_backend
-from anomaly.backends.defects import DefectModel, log_odds
 from anomaly.calibration import Calibration, Rule, threshold
 from anomaly.data.pixels import Pixels
 from anomaly.detector import Card, Detector, Verdicts, between
 from anomaly.errors import BadData, ConfigInvalid, ImageRejected
 from anomaly.heat import Heat, heat_of
-from anomaly.maps import Evidence, Maps, TileMaps, WholeMaps
+from anomaly.inspection import Inspection
+from anomaly.maps import Evidence, Look, Maps, TileLook, TileMaps, WholeLook, WholeMaps
 from anomaly.models.ops import NumpyOps
 from anomaly.preprocessing.images import ImagePreprocessor, Tiled, joined, together
 
@@ -28,21 +28,6 @@ MOST_TILES = 2_048
 
 TILES_AT_ONCE = 256
 """Of images that are scored together: they fill blocks, and take some 400 kB of memory each."""
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What the networks say of one image.
-
-    Attributes:
-        errors: (height, width).
-        odds: (height / 4, width / 4) log odds of a defect, or None where none are looked for.
-        row_score: The sum of the scores of its rows.
-    """
-
-    errors: Float64
-    odds: Float64 | None
-    row_score: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +66,7 @@ class ImageDetector:
     Attributes:
         preprocessor: Pixels to rows.
         maps: Errors and log odds to a score.
-        defects: What looks for defects; None where images are seen whole.
+        inspection: What looks at tiles besides; None where images are seen whole.
         hottest: (n,) ascending, the largest evidence in each calibration image; see `heat_unit`.
         calibration: Scores to p-values, and alpha.
         card: What a reader must know.
@@ -90,7 +75,7 @@ class ImageDetector:
 
     preprocessor: ImagePreprocessor
     maps: Maps
-    defects: DefectModel | None
+    inspection: Inspection | None
     hottest: Float64
     calibration: Calibration
     card: Card
@@ -106,7 +91,7 @@ class ImageDetector:
     @property
     def unit(self) -> str:
         """Of scores and threshold."""
-        return "standard deviations" if self.defects is not None else self.model.score.unit
+        return "standard deviations" if self.inspection is not None else self.model.score.unit
 
     @property
     def model(self) -> ScoringModel:
@@ -147,8 +132,8 @@ class ImageDetector:
 
     def mapped(self, images: Iterable[Pixels]) -> Iterator[Mapped]:
         """Scores with the evidence behind them, image by image, in bounded memory."""
-        for looked in self.looks(images):
-            yield self._read(looked)
+        for look in self.looks(images):
+            yield self._read(look)
 
     def measured(self, images: Iterable[Pixels]) -> tuple[Float64, Float64]:
         """What a calibration needs of N images: scores (N,), and the largest evidence (N,)."""
@@ -156,8 +141,8 @@ class ImageDetector:
         scores, hottest = zip(*found, strict=True) if found else ((), ())
         return np.array(scores, np.float64), np.array(hottest, np.float64)
 
-    def looks(self, images: Iterable[Pixels]) -> Iterator[Looked]:
-        """What the networks say of images, before it is compared with what is usual."""
+    def looks(self, images: Iterable[Pixels]) -> Iterator[Look]:
+        """What is found in images, before it is compared with what is usual."""
         for group in in_groups(images, self.preprocessor):
             yield from self._looked_at([self.preprocessor.tiles(pixels) for pixels in group])
 
@@ -227,17 +212,17 @@ class ImageDetector:
         backend = open_backend(self.model, name, device, self.backend.block_rows)
         return replace(self, backend=backend)
 
-    def _looked_at(self, some: Sequence[Tiled]) -> list[Looked]:
+    def _looked_at(self, some: Sequence[Tiled]) -> list[Look]:
         terms = self.backend.score_features(together([tiled.features for tiled in some]))
         ends = np.cumsum([len(tiled.places) for tiled in some])
-        found = []
+        found: list[Look] = []
         for tiled, end in zip(some, ends, strict=True):
             rows = slice(end - len(tiled.places), end)
             errors = self._errors(terms.per_target[rows], tiled)
-            odds = None
-            if self.defects is not None:
-                odds = log_odds(self.defects, self.backend, tiled.image)
-            found.append(Looked(errors, odds, float(terms.scores[rows].sum())))
+            if self.inspection is None:
+                found.append(WholeLook(errors, float(terms.scores[rows].sum())))
+            else:
+                found.append(TileLook(errors, *self.inspection.of(tiled.image, self.backend)))
         return found
 
     def _middle(self, pixels: Pixels) -> Float64:
@@ -256,14 +241,15 @@ class ImageDetector:
         by_pixel = per_target.reshape(len(per_target), -1, side * side).mean(1)
         return joined(by_pixel, tiled, self.preprocessor.layout)
 
-    def _read(self, looked: Looked) -> Mapped:
-        match self.maps:
-            case WholeMaps():
-                evidence = self.maps.read(looked.errors, looked.row_score)
-            case TileMaps():
-                assert looked.odds is not None
-                evidence = self.maps.read(looked.errors, looked.odds)
-        return Mapped(evidence, *looked.errors.shape)
+    def _read(self, look: Look) -> Mapped:
+        match self.maps, look:
+            case WholeMaps() as maps, WholeLook():
+                evidence = maps.read(look)
+            case TileMaps() as maps, TileLook():
+                evidence = maps.read(look)
+            case _:
+                raise AssertionError("maps of tiles are for images in tiles")
+        return Mapped(evidence, *look.errors.shape)
 
 
 def in_groups(images: Iterable[Pixels], preprocessor: ImagePreprocessor) -> Iterator[list[Pixels]]:

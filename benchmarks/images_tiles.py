@@ -18,14 +18,14 @@ from anomaly.data.image_reader import read_images, read_mask
 from anomaly.data.pixels import Pixels
 from anomaly.image_assembly import IMAGE_PRESETS, assemble_images
 from anomaly.image_detector import ImageDetector, Mapped
-from anomaly.maps import TileMaps
+from anomaly.maps import TileLook, TileMaps
 from benchmarks.image_peers import PEERS, recognition
 from benchmarks.magnetic_tiles import KINDS, Tiles, grouped_split, kinds_of, load
 from training.image_evaluate import PixelMetrics, mask_at_size, pixel_metrics
 
 
 def main() -> None:
-    """Measure ours, its two looks alone, and the peers."""
+    """Measure ours, its looks alone, and the peers."""
     seed = int(sys.argv[1])
     tiles = load(Path(os.environ.get("ANOMALY_DATA", "../shared/data")) / "mtd")
     splits = grouped_split(tiles, seed)
@@ -51,7 +51,7 @@ def main() -> None:
     looks = np.array([of for _, of in found])
     pixels = against_masks(detector, tiles, asked, [mapped for mapped, _ in found])
     tell(
-        "ours: both looks",
+        "ours: all looks",
         tiles,
         splits.test,
         scores,
@@ -62,8 +62,8 @@ def main() -> None:
         aupro=pixels.aupro,
         peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
-    tell("ours: hidden cells alone", tiles, splits.test, looks[:, 0])
-    tell("ours: drawn defects alone", tiles, splits.test, looks[:, 1])
+    for number, look in enumerate(("hidden cells", "drawn defects", "texture")):
+        tell(f"ours: {look} alone", tiles, splits.test, looks[:, number])
     train = [images[number] for number in np.concatenate([splits.fit, splits.early_stop])]
     for name, fit in PEERS.items():
         started = perf_counter()
@@ -77,13 +77,11 @@ def main() -> None:
 
 
 def examined(detector: ImageDetector, pixels: Pixels) -> tuple[Mapped, Float64]:
-    """One image: score and evidence, and (2,) what the two looks say."""
+    """One image: score and evidence, and what each look says."""
+    (look,) = detector.looks([pixels])
     assert isinstance(detector.maps, TileMaps)
-    (looked,) = detector.looks([pixels])
-    assert looked.odds is not None
-    evidence = detector.maps.read(looked.errors, looked.odds)
-    mapped = Mapped(evidence, *looked.errors.shape)
-    return mapped, detector.maps.looks(looked.errors, looked.odds)
+    assert isinstance(look, TileLook)
+    return Mapped(detector.maps.read(look), *look.errors.shape), detector.maps.told(look)
 
 
 def against_masks(

@@ -16,11 +16,14 @@ from anomaly.data.pixels import Pixels
 from anomaly.detector import Card
 from anomaly.errors import ArtifactRejected
 from anomaly.image_detector import ImageDetector
+from anomaly.inspection import Inspection
 from anomaly.maps import Maps, TileMaps, WholeMaps
 from anomaly.models.convolutional import ConvNetworks
 from anomaly.preprocessing.images import PLANES
+from anomaly.texture import Texture
 
 MAPS = "maps."
+TEXTURE = "texture."
 HOTTEST = "hottest"
 N_GOLDEN = 4
 GOLDEN_SIDE = 96
@@ -28,15 +31,16 @@ GOLDEN_SIDE = 96
 
 def describe_images(detector: ImageDetector) -> tuple[ImageEntry, Tensors]:
     """Take a detector apart into what JSON and what tensors hold."""
-    defects = detector.defects
+    inspection = detector.inspection
     entry = ImageEntry(
         preprocessor=detector.preprocessor,
-        defects=None if defects is None else defects.network,
+        defects=None if inspection is None else inspection.defects.network,
         golden_scores=tuple(detector.anomaly_score(golden_images(detector)).tolist()),
     )
-    tensors = {f"{MAPS}{f.name}": getattr(detector.maps, f.name) for f in fields(detector.maps)}
-    tensors[HOTTEST] = detector.hottest
-    return entry, {**tensors, **({} if defects is None else defects.parameters)}
+    tensors = {**_named(MAPS, detector.maps), HOTTEST: detector.hottest}
+    if inspection is not None:
+        tensors |= {**_named(TEXTURE, inspection.texture), **inspection.defects.parameters}
+    return entry, tensors
 
 
 def build_images(
@@ -67,16 +71,22 @@ def build_images(
         maps = WholeMaps(**_arrays(tensors, MAPS, WholeMaps.shapes(side), np.float64))
     else:
         maps = TileMaps(**_arrays(tensors, MAPS, TileMaps.shapes(), np.float64))
-    defects = None
+    inspection = None
     if entry.defects is not None:
         if entry.defects.channels != channels:
             raise ArtifactRejected("defects are looked for in other colours than the images have")
         shapes = entry.defects.shapes()
         defects = DefectModel(entry.defects, _arrays(tensors, "", shapes, np.float32))
+        texture = Texture(**_arrays(tensors, TEXTURE, Texture.shapes(), np.float64))
+        inspection = Inspection(defects, texture)
     hottest = tensors[HOTTEST]
     if hottest.ndim != 1 or hottest.dtype != np.float64 or (np.diff(hottest) < 0).any():
         raise ArtifactRejected("the largest evidence of calibration images is not ascending")
-    return ImageDetector(preprocessor, maps, defects, hottest, calibration, card, backend)
+    return ImageDetector(preprocessor, maps, inspection, hottest, calibration, card, backend)
+
+
+def _named(prefix: str, arrays: Maps | Texture) -> Tensors:
+    return {f"{prefix}{field.name}": getattr(arrays, field.name) for field in fields(arrays)}
 
 
 def _arrays(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
 from anomaly.backends.backend import BackendName, Device
@@ -49,6 +51,27 @@ def test_both_libraries_agree_within_the_tolerance(image_detector: ImageDetector
 def test_holes_are_found(image_detector: ImageDetector) -> None:
     scores = image_detector.anomaly_score([*NEW, *TORN])
     assert roc_auc_score(np.arange(len(scores)) >= len(NEW), scores) > 0.95
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda pixels: np.full_like(pixels, 128),
+        lambda pixels: np.full_like(pixels, 0),
+        lambda pixels: gaussian_filter(pixels, (4, 4, 0)),
+        lambda pixels: np.random.default_rng(0).integers(0, 256, pixels.shape, np.uint8),
+    ],
+    ids=["blank", "dark", "out of focus", "noise"],
+)
+def test_an_image_that_is_odd_as_a_whole_is_flagged_and_hot_everywhere(
+    image_detector: ImageDetector, odd: Callable[[Pixels], Pixels]
+) -> None:
+    """Nothing stands out in it: every place is as odd as the rest."""
+    frames = [odd(pixels) for pixels in NEW[:4]]
+
+    assert image_detector.detect(frames).is_anomaly.all()
+    for heat in image_detector.explain(frames):
+        assert (heat.values >= 1).all()
 
 
 def test_heat_is_where_the_hole_is_and_a_whole_piece_is_calm(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,11 +18,14 @@ from anomaly.maps import (
     LARGEST_ERROR,
     SMALLEST_SHARE,
     SMALLEST_SPREAD,
+    TileLook,
     TileMaps,
+    WholeLook,
     WholeMaps,
     distance_bins,
     largest_mean,
 )
+from anomaly.texture import CELL, FIELDS
 
 sides = st.integers(1, 50)
 
@@ -37,13 +42,19 @@ def odds_of(rng: np.random.Generator, height: int = 48, width: int = 64) -> Floa
     return odds
 
 
-def surfaces(n: int = 40, seed: int = 0) -> tuple[list[Float64], list[Float64]]:
+def look_of(rng: np.random.Generator, height: int = 48, width: int = 64) -> TileLook:
+    cells = (max(1, height // CELL), max(1, width // CELL), FIELDS)
+    errors, odds = errors_of(rng, height, width), odds_of(rng, height, width)
+    return TileLook(errors, odds, rng.chisquare(1, cells), rng.normal(-2.0, 0.3, FIELDS))
+
+
+def surfaces(n: int = 40, seed: int = 0) -> list[TileLook]:
     rng = np.random.default_rng(seed)
-    return [errors_of(rng) for _ in range(n)], [odds_of(rng) for _ in range(n)]
+    return [look_of(rng) for _ in range(n)]
 
 
-ERRORS, ODDS = surfaces()
-MAPS = TileMaps.of(ERRORS, ODDS)
+NORMAL = surfaces()
+MAPS = TileMaps.of(NORMAL)
 
 
 @given(height=sides, width=sides)
@@ -77,9 +88,9 @@ class TestWhole:
         scale = rng.uniform(1.0, 3.0, (16, 16))
         errors = [scale * rng.chisquare(3, (16, 16)) for _ in range(50)]
 
-        maps = WholeMaps.of(errors)
+        maps = WholeMaps.of([WholeLook(e, 0.0) for e in errors])
 
-        layers = np.array([maps.read(e, 0.0).layers[0] for e in errors])
+        layers = np.array([maps.read(WholeLook(e, 0.0)).layers[0] for e in errors])
         np.testing.assert_allclose(layers.max((1, 2)).mean(), 1, err_msg="1 is usual at most")
         layers *= maps.hottest[0]
         np.testing.assert_allclose(layers.mean(0), 0, atol=1e-12)
@@ -92,31 +103,34 @@ class TestWhole:
         for of in errors:
             of[0, 0] = 0.0
 
-        maps = WholeMaps.of(errors)
+        maps = WholeMaps.of([WholeLook(e, 0.0) for e in errors])
 
         assert maps.spread[0, 0] == pytest.approx(SMALLEST_SHARE * np.array(errors).std())
         assert maps.spread[4, 4] == pytest.approx(np.array(errors)[:, 4, 4].std())
 
     def test_images_without_any_error_leave_a_layer_of_numbers(self) -> None:
-        maps = WholeMaps.of([np.zeros((8, 8))] * 3)
+        maps = WholeMaps.of([WholeLook(np.zeros((8, 8)), 1.0)] * 3)
 
         assert (maps.spread == SMALLEST_SPREAD).all()
-        assert (maps.read(np.zeros((8, 8)), 1.0).layers[0] == 0).all()
+        assert (maps.read(WholeLook(np.zeros((8, 8)), 1.0)).layers[0] == 0).all()
 
     def test_the_score_is_that_of_the_row(self) -> None:
-        assert WholeMaps.of(ERRORS).read(ERRORS[0], 3.25).score == 3.25
+        look = WholeLook(np.ones((8, 8)), 3.25)
+
+        assert WholeMaps.of([look]).read(look).score == 3.25
 
     def test_arrays_have_the_shapes_that_are_declared(self) -> None:
-        maps = WholeMaps.of([np.ones((8, 8))])
+        maps = WholeMaps.of([WholeLook(np.ones((8, 8)), 0.0)])
         assert {k: getattr(maps, k).shape for k in WholeMaps.shapes(8)} == WholeMaps.shapes(8)
 
 
 class TestTiles:
     def test_on_the_images_it_was_learned_from_each_look_has_mean_0_and_deviation_1(self) -> None:
-        looks = np.array([MAPS.looks(e, o) for e, o in zip(ERRORS, ODDS, strict=True)])
+        looks = np.array([MAPS.told(look) for look in NORMAL])
 
-        np.testing.assert_allclose(looks.mean(0), 0, atol=1e-9)
-        np.testing.assert_allclose(looks.std(0), 1)
+        np.testing.assert_allclose(looks[:, :3].mean(0), 0, atol=1e-9)
+        np.testing.assert_allclose(looks[:, :3].std(0), 1)
+        assert (looks[:, 3] == 0).all(), "none is odd as a whole"
 
     def test_arrays_have_the_shapes_that_are_declared(self) -> None:
         assert {k: getattr(MAPS, k).shape for k in TileMaps.shapes()} == TileMaps.shapes()
@@ -125,123 +139,174 @@ class TestTiles:
         """Of images whose errors are given by it, no place stands out: all ratios are 1."""
         levels = np.linspace(1.0, 3.0, len(DISTANCES) + 1)
         errors = levels[distance_bins(np.zeros((200, 200)))]
+        look = TileLook(errors, np.zeros((50, 50)), np.ones((25, 25, FIELDS)), np.zeros(FIELDS))
 
-        maps = TileMaps.of([errors] * 20, [np.zeros((50, 50))] * 20)
+        maps = TileMaps.of([look] * 20)
 
         # Bins of few pixels are drawn to the mean of all: these have at least 10,000.
         np.testing.assert_allclose(maps.guess, levels, atol=0.03)
-        logs = maps.read(errors, np.zeros((50, 50))).layers[0] * maps.hottest[0]
+        logs = maps.read(look).layers[0] * maps.hottest[0]
         np.testing.assert_allclose(logs, 0, atol=0.03)
 
     def test_a_blot_of_error_raises_the_first_look_and_is_where_the_layer_is_hottest(self) -> None:
-        errors, odds = surfaces(1, seed=1)
-        blot = errors[0].copy()
-        blot[20 : 20 + BOX, 30 : 30 + BOX] += 8.0
+        (clean,) = surfaces(1, seed=1)
+        errors = clean.errors.copy()
+        errors[20 : 20 + BOX, 30 : 30 + BOX] += 8.0
+        marred = replace(clean, errors=errors)
 
-        clean, marred = (MAPS.looks(e, odds[0]) for e in (errors[0], blot))
-        boxes = MAPS.read(blot, odds[0]).layers[0]
+        raised = MAPS.told(marred) - MAPS.told(clean)
+        boxes = MAPS.read(marred).layers[0]
 
-        assert marred[0] > clean[0] + 3
-        assert marred[1] == clean[1]
-        assert MAPS.read(blot, odds[0]).score > MAPS.read(errors[0], odds[0]).score
+        assert raised[0] > 3
+        assert (raised[1:] == 0).all()
+        assert MAPS.read(marred).score > MAPS.read(clean).score
         hottest = np.unravel_index(boxes.argmax(), boxes.shape)
         # A box is hottest where it is centred on the blot, to a pixel: its side is even.
         np.testing.assert_allclose(hottest, (20 + BOX / 2, 30 + BOX / 2), atol=1)
 
-    def test_a_place_of_high_odds_raises_the_second_look_and_is_where_its_layer_is_hottest(
-        self,
+    @pytest.mark.parametrize(("look", "name"), [(1, "odds"), (2, "surprise")])
+    def test_an_odd_place_raises_its_own_look_and_is_where_that_layer_is_hottest(
+        self, look: int, name: str
     ) -> None:
-        errors, odds = surfaces(1, seed=2)
-        raised = odds[0].copy()
-        raised[3, 7] = 9.0
+        (clean,) = surfaces(1, seed=2)
+        values = getattr(clean, name).copy()
+        values[3, 7] = 40.0
+        marred = replace(clean, **{name: values})
 
-        clean, marred = (MAPS.looks(errors[0], o) for o in (odds[0], raised))
-        places = MAPS.read(errors[0], raised).layers[1]
+        raised = MAPS.told(marred) - MAPS.told(clean)
+        layer = MAPS.read(marred).layers[look]
 
-        assert marred[1] > clean[1] + 3
-        assert marred[0] == clean[0]
-        assert places.argmax() == np.ravel_multi_index((3, 7), places.shape)
+        assert raised[look] > 3
+        assert (np.delete(raised, look) == 0).all()
+        assert layer.argmax() == np.ravel_multi_index((3, 7), layer.shape)
 
     def test_one_look_is_enough(self) -> None:
-        """Joined looks are close to the larger one, less the share of the other."""
-        errors, odds = surfaces(1, seed=3)
-        odds[0][2, 2] = 30.0
-        largest = MAPS.looks(errors[0], odds[0]).max()
+        """Joined looks are close to the largest one, less the share of the others."""
+        (look,) = surfaces(1, seed=3)
+        look.odds[2, 2] = 30.0
+        told = MAPS.told(look)
 
-        score = MAPS.read(errors[0], odds[0]).score
+        score = MAPS.read(look).score
 
-        assert largest - np.log(2) <= score <= largest
+        assert told.max() - np.log(len(told)) <= score <= told.max()
 
-    @given(factor=st.sampled_from([0.25, 0.5, 2.0]), number=st.integers(0, 9))
+    @given(factor=st.floats(0.7, 1.4), number=st.integers(0, 9))
     @settings(deadline=None)
     def test_errors_that_are_larger_in_the_whole_image_say_nothing(
         self, factor: float, number: int
     ) -> None:
         """Each image is its own measure, as long as no error is cut off."""
-        errors, odds = ERRORS[number], ODDS[number]
-        assert (factor * errors).max() <= LARGEST_ERROR
+        look = NORMAL[number]
+        errors = factor * np.minimum(look.errors, LARGEST_ERROR / 2)
+        assert errors.max() <= LARGEST_ERROR
 
-        before, after = (MAPS.read(e, odds) for e in (errors, factor * errors))
+        before, after = (MAPS.read(replace(look, errors=of)) for of in (errors / factor, errors))
 
         assert after.score == pytest.approx(before.score, rel=1e-12)
         for first, second in zip(before.layers, after.layers, strict=True):
             np.testing.assert_allclose(first, second, atol=1e-12)
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("errors", 1e-3), ("errors", 1e3), ("roughness", -3.5), ("roughness", 3.5)],
+        ids=["blank", "of something else", "smooth", "rough"],
+    )
+    def test_an_image_that_is_far_from_usual_as_a_whole_is_odd_everywhere(
+        self, name: str, value: float
+    ) -> None:
+        """In either direction; the other looks compare places with each other and are calm."""
+        (clean,) = surfaces(1, seed=7)
+        old = getattr(clean, name)
+        odd = replace(clean, **{name: old * value if name == "errors" else old + value})
+
+        told, read = MAPS.told(odd), MAPS.read(odd)
+
+        assert told[3] > 3
+        assert read.score >= told[3] - np.log(4)
+        assert read.layers[3] == told[3]
+        assert max(MAPS.read(look).score for look in NORMAL) < read.score
+
     @given(
-        y=st.integers(0, 11),
-        x=st.integers(0, 15),
+        name=st.sampled_from(["odds", "surprise"]),
+        y=st.integers(0, 5),
+        x=st.integers(0, 7),
         more=st.floats(0, 1e6),
         number=st.integers(0, 9),
     )
     @settings(deadline=None)
-    def test_higher_odds_at_a_place_never_lower_the_score(
-        self, y: int, x: int, more: float, number: int
+    def test_an_odder_place_never_lowers_the_score(
+        self, name: str, y: int, x: int, more: float, number: int
     ) -> None:
-        raised = ODDS[number].copy()
-        raised[y, x] += more
+        look = NORMAL[number]
+        values = getattr(look, name).copy()
+        values[y, x] += more
 
-        before, after = (MAPS.read(ERRORS[number], o).score for o in (ODDS[number], raised))
+        before, after = (MAPS.read(of).score for of in (look, replace(look, **{name: values})))
 
         assert after >= before
 
     def test_glints_count_no_more_than_the_largest_error(self) -> None:
-        glint, as_large = ERRORS[0].copy(), ERRORS[0].copy()
-        glint[10, 10], as_large[10, 10] = 1e9, LARGEST_ERROR
+        scores = []
+        for error in (1e9, LARGEST_ERROR):
+            errors = NORMAL[0].errors.copy()
+            errors[10, 10] = error
+            scores.append(MAPS.read(replace(NORMAL[0], errors=errors)).score)
 
-        assert MAPS.read(glint, ODDS[0]).score == MAPS.read(as_large, ODDS[0]).score
+        assert scores[0] == scores[1]
 
+    @pytest.mark.parametrize("surprise", [0.0, 50.0], ids=["as expected", "unexpected"])
     @pytest.mark.parametrize("odds", [0.0, -1e30, 1e30], ids=["0", "-1e30", "1e30"])
     @pytest.mark.parametrize("errors", [0.0, 1e-300, 1.0, 1e30])
     @pytest.mark.parametrize(
         ("height", "width"), [(1, 1), (3, 5), (BOX - 1, 2 * BOX), (48, 64)], ids=str
     )
     def test_every_score_is_a_number(
-        self, height: int, width: int, errors: float, odds: float
+        self, height: int, width: int, errors: float, odds: float, surprise: float
     ) -> None:
         """Of constant and extreme maps, and of images smaller than a box."""
-        places = (-(-height // 4), -(-width // 4))
-        found = MAPS.read(np.full((height, width), errors), np.full(places, odds))
+        places, cells = (
+            (-(-height // 4), -(-width // 4)),
+            (max(1, height // 8), max(1, width // 8)),
+        )
+        found = MAPS.read(
+            TileLook(
+                np.full((height, width), errors),
+                np.full(places, odds),
+                np.full((*cells, FIELDS), surprise),
+                np.full(FIELDS, odds),
+            )
+        )
 
         assert np.isfinite(found.score)
-        assert found.layers[0].shape == (height, width)
-        assert found.layers[1].shape == places
+        assert [layer.shape for layer in found.layers] == [(height, width), places, cells, (1, 1)]
         assert all(np.isfinite(layer).all() for layer in found.layers)
 
     @pytest.mark.parametrize("value", [0.0, 1.0, 1e30])
     def test_what_is_usual_of_constant_images_gives_numbers_for_any_other(
         self, value: float
     ) -> None:
-        maps = TileMaps.of([np.full((20, 20), value)] * 3, [np.full((5, 5), -3.0)] * 3)
+        constant = TileLook(
+            np.full((20, 20), value),
+            np.full((5, 5), -3.0),
+            np.full((2, 2, FIELDS), 1.0),
+            np.zeros(FIELDS),
+        )
 
-        rng = np.random.default_rng(4)
-        for errors in (np.full((20, 20), value), errors_of(rng, 20, 20)):
-            for odds in (np.full((5, 5), -3.0), odds_of(rng, 20, 20)):
-                assert np.isfinite(maps.read(errors, odds).score)
+        maps = TileMaps.of([constant] * 3)
+
+        other = look_of(np.random.default_rng(4), 20, 20)
+        for errors in (constant, other):
+            for odds in (constant, other):
+                for surprise in (constant, other):
+                    mixed = TileLook(
+                        errors.errors, odds.odds, surprise.surprise, surprise.roughness
+                    )
+                    assert np.isfinite(maps.read(mixed).score)
 
     def test_the_order_of_the_images_does_not_matter(self) -> None:
-        order = np.random.default_rng(5).permutation(len(ERRORS))
+        order = np.random.default_rng(5).permutation(len(NORMAL))
 
-        turned = TileMaps.of([ERRORS[n] for n in order], [ODDS[n] for n in order])
+        turned = TileMaps.of([NORMAL[n] for n in order])
 
         for name in TileMaps.shapes():
             np.testing.assert_allclose(getattr(turned, name), getattr(MAPS, name), atol=1e-12)
@@ -250,8 +315,6 @@ class TestTiles:
         rng = np.random.default_rng(6)
         sizes = [(20, 30), (47, 33), (5, 9), (64, 64)]
 
-        maps = TileMaps.of(
-            [errors_of(rng, *size) for size in sizes], [odds_of(rng, *size) for size in sizes]
-        )
+        maps = TileMaps.of([look_of(rng, *size) for size in sizes])
 
         assert all(np.isfinite(getattr(maps, name)).all() for name in TileMaps.shapes())
