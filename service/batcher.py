@@ -2,7 +2,8 @@
 
 No timer: while one batch is computed the next one gathers, and when nothing is computed whatever
 is there at the next tick of the loop is a batch. A waiting time would cost single callers all of
-it and gain the others nothing.
+it and gain the others nothing. What takes hardly longer than to hand it to a thread and back is
+computed in the loop itself.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class BatchReport:
 class _Ticket(Generic[Job, Result]):
     job: Job
     rows: int
+    is_quick: bool
     since: float
     future: asyncio.Future[Result]
 
@@ -69,6 +71,7 @@ class Batcher(Generic[Job, Result]):
         max_batch_rows: Rows of a batch of several jobs. A job is never split.
         on_batch: Told of every batch.
         unit: What a row is, in messages.
+        quick_rows: So many rows take so little time that the loop may wait for them; 0 if none do.
     """
 
     def __init__(
@@ -78,15 +81,19 @@ class Batcher(Generic[Job, Result]):
         max_batch_rows: int,
         on_batch: Callable[[BatchReport], None],
         unit: str = "rows",
+        quick_rows: int = 0,
     ) -> None:
         self._compute = compute
         self._max_rows = max_rows
         self._max_batch_rows = max_batch_rows
         self._on_batch = on_batch
         self._unit = unit
+        self._quick_rows = quick_rows
         self._waiting: deque[_Ticket[Job, Result]] = deque()
         self._waiting_rows = 0
-        self._pump: asyncio.Task[None] | None = None
+        self._is_busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="scoring")
         self._closed = False
 
@@ -99,8 +106,11 @@ class Batcher(Generic[Job, Result]):
     def is_full(self) -> bool:
         return self._waiting_rows >= self._max_rows
 
-    async def submit(self, job: Job, rows: int) -> Result:
+    async def submit(self, job: Job, rows: int, *, is_slow: bool = False) -> Result:
         """The result of one job.
+
+        Args:
+            is_slow: Whether its rows take longer than others.
 
         Raises:
             Overloaded: the queue is full, or closed.
@@ -114,55 +124,71 @@ class Batcher(Generic[Job, Result]):
                 f"{self._max_rows} may. Try again in a moment, or run more instances.",
                 rows,
             )
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Ticket(job, rows, perf_counter(), future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        is_quick = rows <= self._quick_rows and not is_slow
+        self._waiting.append(_Ticket(job, rows, is_quick, perf_counter(), future))
         self._waiting_rows += rows
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._run())
+        if not self._is_busy:
+            self._is_busy = True
+            self._idle.clear()
+            loop.call_soon(self._begin)
         return await future
 
     async def close(self) -> None:
         """Finish what waits, take nothing more."""
         self._closed = True
-        if self._pump is not None:
-            await self._pump
+        await self._idle.wait()
         self._worker.shutdown()
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while batch := self._take():
-                started = perf_counter()
-                outcomes = await loop.run_in_executor(self._worker, self._outcomes, batch)
-                for ticket, outcome in zip(batch, outcomes, strict=True):
-                    _deliver(ticket, outcome)
-                self._on_batch(
-                    BatchReport(
-                        sum(ticket.rows for ticket in batch),
-                        [started - ticket.since for ticket in batch],
-                        perf_counter() - started,
-                    )
-                )
-        finally:
-            self._pump = None
+    def _begin(self) -> None:
+        """Take a batch, and have it computed."""
+        batch, rows = self._take()
+        if not batch:
+            self._is_busy = False
+            self._idle.set()
+            return
+        started = perf_counter()
+        if batch[0].is_quick:
+            self._finish(batch, rows, started, self._outcomes(batch))
+            return
+        running = asyncio.get_running_loop().run_in_executor(self._worker, self._outcomes, batch)
+        running.add_done_callback(lambda done: self._finish(batch, rows, started, done.result()))
 
-    def _take(self) -> list[_Ticket[Job, Result]]:
-        """The next batch; jobs that nobody waits for any more are dropped."""
+    def _finish(
+        self,
+        batch: list[_Ticket[Job, Result]],
+        rows: int,
+        started: float,
+        outcomes: list[Result | Exception],
+    ) -> None:
+        """Give everyone their own, and go on with what came meanwhile."""
+        asyncio.get_running_loop().call_soon(self._begin)
+        for ticket, outcome in zip(batch, outcomes, strict=True):
+            _deliver(ticket, outcome)
+        waits = [started - ticket.since for ticket in batch]
+        self._on_batch(BatchReport(rows, waits, perf_counter() - started))
+
+    def _take(self) -> tuple[list[_Ticket[Job, Result]], int]:
+        """The next batch and its rows, quick ones or others; jobs that nobody waits for any more
+        are dropped."""
         batch: list[_Ticket[Job, Result]] = []
         rows = 0
         while self._waiting:
             ticket = self._waiting[0]
-            if batch and rows + ticket.rows > self._max_batch_rows:
+            most = self._quick_rows if ticket.is_quick else self._max_batch_rows
+            is_other = batch and ticket.is_quick is not batch[0].is_quick
+            if is_other or (batch and rows + ticket.rows > most):
                 break
             self._waiting.popleft()
             self._waiting_rows -= ticket.rows
             if not ticket.future.cancelled():
                 batch.append(ticket)
                 rows += ticket.rows
-        return batch
+        return batch, rows
 
     def _outcomes(self, batch: list[_Ticket[Job, Result]]) -> list[Result | Exception]:
-        """In the worker thread: one result or error for each job."""
+        """One result or error for each job."""
         try:
             results = self._compute([ticket.job for ticket in batch])
             if len(results) != len(batch):

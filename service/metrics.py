@@ -6,19 +6,16 @@ methods. So no caller can make the series grow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from threading import Lock
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily, Metric, SummaryMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from anomaly.arrays import Float64
 from anomaly.calibration import Calibration
 from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from service.batcher import BatchReport
+from service.collectors import Distribution, Summary
 
 MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
@@ -35,54 +32,6 @@ OTHER_FEATURES = "(other)"
 """The label that columns beyond the first `MOST_FEATURES` share."""
 
 LEVEL = "anomaly"
-
-
-class RowHistogram(Collector):
-    """A histogram that takes an array at once: `prometheus_client` takes one value a call."""
-
-    def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._bounds = np.array(bounds, dtype=np.float64)
-        self._labels = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-        self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
-        self._sum = 0.0
-        self._lock = Lock()
-
-    def observe(self, values: Float64) -> None:
-        """Count N values; a value equal to a bound belongs below it."""
-        bins = np.searchsorted(self._bounds, values, side="left")
-        with self._lock:
-            self._counts += np.bincount(bins, minlength=len(self._counts))
-            self._sum += float(values.sum())
-
-    def collect(self) -> Iterable[Metric]:
-        """The family, as a scrape sees it."""
-        with self._lock:
-            counts, total = self._counts.cumsum().tolist(), self._sum
-        buckets = list(zip(self._labels, counts, strict=True))
-        family = HistogramMetricFamily(self._name, self._documentation)
-        family.add_metric([], buckets=buckets, sum_value=total)
-        yield family
-
-
-class RowSummary(Collector):
-    """Sum and count of values, an array at once."""
-
-    def __init__(self, name: str, documentation: str) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._state = (0, 0.0)
-
-    def observe(self, values: Float64) -> None:
-        """Count N values."""
-        count, total = self._state
-        self._state = (count + len(values), total + float(values.sum()))
-
-    def collect(self) -> Iterable[Metric]:
-        """The family, as a scrape sees it."""
-        count, total = self._state
-        yield SummaryMetricFamily(self._name, self._documentation, count, total)
 
 
 class Metrics:
@@ -104,18 +53,28 @@ class Metrics:
             return Gauge(name, text, labels, registry=registry)
 
         def histogram(
-            name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
-        ) -> Histogram:
-            return Histogram(name, text, labels, registry=registry, buckets=buckets)
+            name: str,
+            text: str,
+            bounds: Sequence[float],
+            label: str | None = None,
+            known: Sequence[str] = (),
+        ) -> Distribution:
+            found = Distribution(name, text, bounds, label, known)
+            registry.register(found)
+            return found
 
         self._requests = counter(
             "http_requests_total", "Requests answered.", ("handler", "method", "status")
         )
         self._request_seconds = histogram(
-            "http_request_duration_seconds", "Until the answer was sent.", SECONDS, ("handler",)
+            "http_request_duration_seconds",
+            "Until the answer was sent.",
+            SECONDS,
+            "handler",
+            (NO_HANDLER,),
         )
         self._request_bytes = histogram(
-            "http_request_size_bytes", "Of request bodies.", BODY_BYTES, ("handler",)
+            "http_request_size_bytes", "Of request bodies.", BODY_BYTES, "handler", (NO_HANDLER,)
         )
         labels = ("model", "version")
         self._scored = counter("anomaly_rows_scored_total", "Rows scored.", labels).labels(
@@ -126,15 +85,14 @@ class Metrics:
             "Rows flagged at the model's own false-alarm rate, whatever rate a request asks for.",
             (*labels, "level"),
         ).labels(model, version, LEVEL)
-        self._margin = RowHistogram(
+        self._margin = histogram(
             "anomaly_score_margin_ratio",
             "Scores on the scale on which 0 is the median normal row and 1 the threshold.",
             MARGINS,
         )
-        self._p_value = RowHistogram("anomaly_p_value", "Conformal p-values.", P_VALUES)
-        self._score = RowSummary("anomaly_score", "Scores; higher is more anomalous.")
-        for collector in (self._margin, self._p_value, self._score):
-            registry.register(collector)
+        self._p_value = histogram("anomaly_p_value", "Conformal p-values.", P_VALUES)
+        self._score = Summary("anomaly_score", "Scores; higher is more anomalous.")
+        registry.register(self._score)
         self._threshold = gauge("anomaly_threshold", "Of the score.", ("level",))
         self._alpha = gauge("anomaly_target_false_alarm_ratio", "The false-alarm rate asked for.")
         self._calibration_rows = gauge("anomaly_calibration_rows", "Scores behind the threshold.")
@@ -171,11 +129,9 @@ class Metrics:
             "anomaly_inference_seconds",
             "decode and respond: of a request; forward: of a batch.",
             SECONDS,
-            ("phase",),
+            "phase",
         )
-        # Unknown paths must not add series, so theirs are there from the start.
-        self._request_seconds.labels(NO_HANDLER)
-        self._request_bytes.labels(NO_HANDLER)
+        self._answered: dict[tuple[str, str, int], Counter] = {}
 
     def model_loaded(
         self,
@@ -200,16 +156,16 @@ class Metrics:
         self._queue_rows.set_function(queue_rows)
 
     def rows_scored(self, verdicts: Verdicts, calibration: Calibration) -> None:
-        """Count the rows of one answer, and what was remarkable about them."""
-        flagged = calibration.is_anomaly(verdicts.p_values)
+        """Count rows with their verdicts at the model's own alpha, and what was remarkable about
+        them."""
         margins = calibration.margins(verdicts.scores)
         # What lies above 1 is what is flagged; the float may differ from that by the tolerance.
         above = np.maximum(margins, np.nextafter(1.0, 2.0))
-        self._margin.observe(np.where(flagged, above, np.minimum(margins, 1.0)))
-        self._p_value.observe(verdicts.p_values)
-        self._score.observe(verdicts.scores)
+        self._margin.many(np.where(verdicts.is_anomaly, above, np.minimum(margins, 1.0)))
+        self._p_value.many(verdicts.p_values)
+        self._score.many(verdicts.scores)
         self._scored.inc(len(verdicts))
-        self._flagged.inc(int(flagged.sum()))
+        self._flagged.inc(int(verdicts.is_anomaly.sum()))
         for warning in verdicts.warnings:
             self._remarked(warning)
 
@@ -220,23 +176,26 @@ class Metrics:
 
     def batch_scored(self, report: BatchReport) -> None:
         """Count one batch."""
-        self._batch_rows.observe(report.rows)
+        self._batch_rows.one(report.rows)
         self.phase("forward", report.seconds)
         for seconds in report.waits:
-            self._queue_seconds.observe(seconds)
+            self._queue_seconds.one(seconds)
 
     def phase(self, name: str, seconds: float) -> None:
         """Count the time of one phase of an answer."""
-        self._phase_seconds.labels(name).observe(seconds)
+        self._phase_seconds.one(seconds, name)
 
     def request_answered(
         self, handler: str, method: str, status: int, seconds: float, body_bytes: int
     ) -> None:
         """Count one request; `handler` is a route template or `NO_HANDLER`."""
-        known = method if method in METHODS else OTHER_METHOD
-        self._requests.labels(handler, known, str(status)).inc()
-        self._request_seconds.labels(handler).observe(seconds)
-        self._request_bytes.labels(handler).observe(body_bytes)
+        key = (handler, method if method in METHODS else OTHER_METHOD, status)
+        counter = self._answered.get(key)
+        if counter is None:
+            counter = self._answered[key] = self._requests.labels(*key)
+        counter.inc()
+        self._request_seconds.one(seconds, handler)
+        self._request_bytes.one(body_bytes, handler)
 
     def _remarked(self, warning: ColumnWarning) -> None:
         if warning.code in self._remarks:

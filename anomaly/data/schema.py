@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any
 
 import yaml
@@ -132,7 +133,7 @@ class Schema:
     def time(self) -> Column | None:
         return next(iter(self.with_role(Role.TIME)), None)
 
-    @property
+    @cached_property
     def required(self) -> tuple[Column, ...]:
         """The columns without which a row cannot be scored."""
         return tuple(c for c in self.columns if c.role in (Role.FEATURE, Role.CONTEXT))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -95,11 +96,11 @@ class NumericColumns:
 
     def saturated(self, values: Float64) -> Float64:
         """(N, G) the values, kept within the range that the encoder sees."""
-        return np.clip(values, *self._seen_range())
+        return np.clip(values, *self._seen_range)
 
     def out_of_range(self, values: Float64) -> Bool:
         """(N, G) True where the encoder's inputs saturate."""
-        low, high = self._seen_range()
+        low, high = self._seen_range
         outside: Bool = (values < low) | (values > high)
         return outside
 
@@ -121,6 +122,7 @@ class NumericColumns:
                 values[:, column] = np.clip(within + beyond, -LARGEST, LARGEST)
         return values
 
+    @cached_property
     def _seen_range(self) -> tuple[Float64, Float64]:
         with np.errstate(over="ignore"):
             margin = RANGE_MARGIN * self.scale

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from anomaly.arrays import Bool, Features, Float32, Float64, Int64, Objects, TargetCounts
-from anomaly.data.records import Records, is_missing
+from anomaly.data.records import Records
 from anomaly.data.schema import STRICT, Schema
 from anomaly.preprocessing.encodings import (
     BooleanEncoding,
@@ -110,6 +110,11 @@ class TableEncoder:
         """The numeric columns, side by side."""
         return NumericColumns.of([e for e in self.encodings if isinstance(e, NumericEncoding)])
 
+    @cached_property
+    def number_names(self) -> tuple[str, ...]:
+        """The names of the numeric columns."""
+        return tuple(e.name for e in self.encodings if isinstance(e, NumericEncoding))
+
     @property
     def input_targets(self) -> tuple[Int64, Bool]:
         """Which target each input belongs to, (P,), and whether it is a number, (P,)."""
@@ -126,7 +131,7 @@ class TableEncoder:
                 case CategoricalEncoding():
                     owners += [target] * encoding.classes
                     is_number += [False] * encoding.classes
-        masks = [target for encoding, target in self._first_targets() if self._has_mask(encoding)]
+        masks = self._masks
         return (
             np.array(owners + masks, dtype=np.int64),
             np.array(is_number + [False] * len(masks), dtype=bool),
@@ -134,6 +139,9 @@ class TableEncoder:
 
     def transform(self, records: Records) -> tuple[Float32, Float64, Bool]:
         """Inputs (N, P), targets (N, D), observed (N, D)."""
+        if not self.encodings:
+            none = np.zeros((len(records), 0))
+            return none.astype(np.float32), none, none.astype(bool)
         values = self.values(records)
         present = ~np.isnan(values)
         inputs: list[Float64] = [np.where(present, x, 0.0) for x in self._numeric_inputs(values)]
@@ -145,8 +153,7 @@ class TableEncoder:
             targets.append(np.where(there[:, None], target, 0.0))
             observed.append(np.repeat(there[:, None], target.shape[1], axis=1))
         all_observed = np.concatenate(observed, axis=1)
-        masks = [target for encoding, target in self._first_targets() if self._has_mask(encoding)]
-        inputs.append(all_observed[:, masks].astype(np.float64))
+        inputs.append(all_observed[:, self._masks].astype(np.float64))
         return (
             np.concatenate(inputs, axis=1).astype(np.float32),
             np.concatenate(targets, axis=1),
@@ -155,10 +162,7 @@ class TableEncoder:
 
     def values(self, records: Records) -> Float64:
         """(N, G) the numeric columns of the records."""
-        matrix = np.empty((len(records), len(self.numbers.ranks)))
-        for column in range(matrix.shape[1]):
-            matrix[:, column] = records.columns[self.encodings[column].name]
-        return matrix
+        return records.numbers(self.number_names)
 
     @property
     def _numeric_copies(self) -> int:
@@ -188,8 +192,12 @@ class TableEncoder:
             yield encoding, target
             target += 2 if isinstance(encoding, CyclicEncoding) else 1
 
-    def _has_mask(self, encoding: Encoding) -> bool:
-        return encoding.name in self.with_mask
+    @cached_property
+    def _masks(self) -> list[int]:
+        """The targets of which the encoder is told whether they are there."""
+        return [
+            target for encoding, target in self._first_targets() if encoding.name in self.with_mask
+        ]
 
 
 def _encode(encoding: Encoding, records: Records) -> tuple[Float64, Float64, Bool]:
@@ -239,10 +247,10 @@ class Preprocessor:
             for constant in self.constants
             if len(rows := np.flatnonzero(constant.changed(records.columns[constant.name])))
         ]
-        for column in self.schema.required:
-            absent = np.flatnonzero(is_missing(records.columns[column.name]))
-            if len(absent):
-                found.append(ColumnWarning(WarningCode.MISSING_VALUE, column.name, absent))
+        found += [
+            ColumnWarning(WarningCode.MISSING_VALUE, column.name, np.flatnonzero(absent))
+            for column, absent in records.gaps(self.schema.required)
+        ]
         for encoder in (self.features, self.context):
             found += _remarks(encoder, records)
         return tuple(found)
@@ -281,6 +289,8 @@ class Preprocessor:
 
 
 def _remarks(encoder: TableEncoder, records: Records) -> list[ColumnWarning]:
+    if not encoder.encodings:
+        return []
     outside = encoder.numbers.out_of_range(encoder.values(records))
     found = [
         ColumnWarning(

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, assert_never
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 
 from anomaly.detector import Detector
+from anomaly.errors import AnomalyError
 from anomaly.image_detector import ImageDetector
 from service.app.edge import Edge
 from service.detectors import Served
 from service.routes import add_routes
 from service.routes.documentation import document
+from service.routes.problems import response_to
 from service.scoring.images import Images
 from service.scoring.tables import Tables
 from service.settings import Settings
@@ -25,10 +27,9 @@ __all__ = ["create_app"]
 TITLE = "Anomaly detection"
 
 
-def create_app(settings: Settings, served: Served) -> FastAPI:
-    """The application for one detector; `app.state.scorer` holds its metrics and its queue."""
+def create_app(settings: Settings, served: Served) -> Edge:
+    """The application for one detector."""
     requests = requests_for(served, settings)
-    scorer = requests.scorer
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,11 +48,15 @@ def create_app(settings: Settings, served: Served) -> FastAPI:
         if settings.docs
         else FastAPI(openapi_url=None, docs_url=None, redoc_url=None, **options)
     )
-    app.state.scorer = scorer
-    add_routes(app, requests)
+    app.add_exception_handler(AnomalyError, refused)
+    direct = add_routes(app, requests)
     document(app, ImageAnswer if isinstance(requests, Images) else Answer)
-    app.add_middleware(Edge, scorer=scorer)
-    return app
+    return Edge(app, requests.scorer, direct)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """The problem document of an error that a route of the framework raised."""
+    return response_to(error, request.state.request_id)
 
 
 def requests_for(served: Served, settings: Settings) -> Tables | Images:

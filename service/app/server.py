@@ -140,8 +140,7 @@ class Server:
     def __init__(self, settings: Settings, served: Served) -> None:
         app = create_app(settings, served)
         self._socket = listen(settings.host, settings.port)
-        scorer: Scorer[Any, Any] = app.state.scorer
-        self._metrics = _serve_metrics(settings, scorer)
+        self._metrics = _serve_metrics(settings, app.scorer)
         config = uvicorn.Config(
             app,
             http=guarded_by(settings.limits),
@@ -152,7 +151,7 @@ class Server:
             proxy_headers=False,
             timeout_graceful_shutdown=settings.grace_seconds,
         )
-        self._server = DrainingServer(config, scorer)
+        self._server = DrainingServer(config, app.scorer)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self.metrics_url = f"http://{host}:{self._metrics.server_port}/metrics"

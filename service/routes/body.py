@@ -66,6 +66,8 @@ def read_flag(request: Request, name: str) -> bool:
     Raises:
         InvalidRequest: another parameter, or a value that is neither true nor false.
     """
+    if not request.scope["query_string"]:
+        return False
     given = request.query_params
     if given.keys() - {name} or given.get(name, "false") not in TRUTH:
         raise InvalidRequest(

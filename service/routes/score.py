@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import FastAPI, Request, Response
 
 from service.routes.body import Wanted, media_type, read_body, read_flag
@@ -9,10 +11,12 @@ from service.routes.documentation import SCORE_RESPONSES, score_extra
 from service.routes.problems import MediaTypeRefused
 from service.scoring.tables import Tables
 
+SCORE_PATH = "/v1/score"
+
 JSON_TYPE = "application/json"
 
 
-def add_score(app: FastAPI, tables: Tables) -> None:
+def add_score(app: FastAPI, tables: Tables) -> Callable[[Request], Awaitable[Response]]:
     """Put the route on the application.
 
     It declares no parameters: FastAPI would parse and check them itself, and its answers to what
@@ -27,7 +31,7 @@ def add_score(app: FastAPI, tables: Tables) -> None:
     )
 
     @app.post(
-        "/v1/score",
+        SCORE_PATH,
         tags=["score"],
         summary="Score rows",
         response_class=Response,
@@ -47,6 +51,8 @@ def add_score(app: FastAPI, tables: Tables) -> None:
             body = await read_body(request, wanted, limits.body_seconds, share.take)
             answer = await tables.answer(body, request.state.request_id, explain=explain)
         return Response(answer, media_type="application/json")
+
+    return score
 
 
 def check_json(request: Request) -> None:

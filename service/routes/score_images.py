@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 
 from service.routes.body import Wanted, media_type, read_body
 from service.routes.image_documentation import IMAGE_RESPONSES, image_extra
 from service.routes.problems import MediaTypeRefused
+from service.routes.score import SCORE_PATH
 from service.scoring.images import Images
 from service.wire.images import read_options
 from service.wire.multipart import Upload, boundary_of, files_of
@@ -21,7 +22,7 @@ WANTED = (
 )
 
 
-def add_score_images(app: FastAPI, images: Images) -> None:
+def add_score_images(app: FastAPI, images: Images) -> Callable[[Request], Awaitable[Response]]:
     """Put the route on the application.
 
     It declares no parameters: FastAPI would read the form itself, without these limits.
@@ -30,7 +31,7 @@ def add_score_images(app: FastAPI, images: Images) -> None:
     wanted = Wanted(WANTED, limits.upload_bytes, "Send the images in parts.")
 
     @app.post(
-        "/v1/score",
+        SCORE_PATH,
         tags=["score"],
         summary="Score images",
         response_class=Response,
@@ -52,6 +53,8 @@ def add_score_images(app: FastAPI, images: Images) -> None:
                 lambda: take_apart(body), options, request.state.request_id, share
             )
         return Response(answer, media_type="application/json")
+
+    return score
 
 
 def reader_of(request: Request, most: int) -> Callable[[bytes], list[Upload]]:

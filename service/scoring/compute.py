@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -42,13 +42,19 @@ class Result:
     attributions: Attributions | None
 
 
-def compute(detector: Detector, jobs: Sequence[Job]) -> list[Result]:
+def compute(
+    detector: Detector, jobs: Sequence[Job], on_scored: Callable[[Verdicts], None]
+) -> list[Result]:
     """Score the rows of all jobs in one go.
 
     Rows do not see each other (`anomaly.backends.blocks`), so each job gets what it would get
     alone, to the bit.
+
+    Args:
+        on_scored: Told of all of them, at the model's own alpha.
     """
     verdicts = detector.detect(Records.concatenate(job.records for job in jobs))
+    on_scored(verdicts)
     ends = accumulate(len(job.records) for job in jobs)
     return [
         _result(detector, job, part(verdicts, end - len(job.records), end))

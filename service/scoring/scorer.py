@@ -21,7 +21,7 @@ class Scorer(Generic[Job, Result]):
 
     Args:
         compute: Jobs to results, in the same order.
-        max_rows, max_batch_rows: See `Batcher`.
+        max_rows, max_batch_rows, quick_rows: See `Batcher`.
         features: Names that may be labels of metrics.
 
     Attributes:
@@ -39,6 +39,7 @@ class Scorer(Generic[Job, Result]):
         max_rows: int,
         max_batch_rows: int,
         features: Sequence[str] = (),
+        quick_rows: int = 0,
     ) -> None:
         self.served = served
         self.settings = settings
@@ -46,7 +47,7 @@ class Scorer(Generic[Job, Result]):
         self.memory = Memory(settings.queue.max_bytes)
         self.metrics = Metrics(served.name, served.version, features)
         self.batcher: Batcher[Job, Result] = Batcher(
-            compute, max_rows, max_batch_rows, self.metrics.batch_scored, served.unit
+            compute, max_rows, max_batch_rows, self.metrics.batch_scored, served.unit, quick_rows
         )
         self.model = ModelName(
             served.name, served.version, served.digest, served.alias, served.run_id
@@ -70,14 +71,14 @@ class Scorer(Generic[Job, Result]):
         """Whether another request would be taken gladly."""
         return not (self.draining or self.batcher.is_full or self.memory.is_full)
 
-    async def score(self, job: Job, rows: int) -> Result:
-        """The result of a job of so many rows.
+    async def score(self, job: Job, rows: int, *, is_slow: bool = False) -> Result:
+        """The result of a job of so many rows; see `Batcher.submit`.
 
         Raises:
             Overloaded: too many rows wait; they are counted.
         """
         try:
-            return await self.batcher.submit(job, rows)
+            return await self.batcher.submit(job, rows, is_slow=is_slow)
         except Overloaded as error:
             self.metrics.rows_rejected({error.code: error.rows})
             raise

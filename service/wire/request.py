@@ -14,6 +14,7 @@ from anomaly.arrays import Int64
 from anomaly.data.records import Records, is_missing
 from anomaly.data.schema import Schema
 from service.settings import Limits
+from service.wire.numbers import NumberReader
 from service.wire.refusals import (
     MOST_LISTED,
     Code,
@@ -85,15 +86,33 @@ class Complaints:
         return tuple(error for row in sorted(self.by_row) for error in self.by_row[row])
 
 
-def parse(body: bytes, schema: Schema, limits: Limits) -> ScoreRequest:
-    """Read a request.
+class Reader:
+    """Reads the requests to one model."""
 
-    Raises:
-        NotJSON: the body is not JSON.
-        TooLarge: more rows or columns than the limits allow.
-        InvalidRequest: not a score request, a column is missing or unknown, or (mode strict) a
-            row is faulty.
-    """
+    def __init__(self, schema: Schema, limits: Limits) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._numbers = NumberReader(schema, limits)
+
+    def read(self, body: bytes) -> ScoreRequest:
+        """Read a request.
+
+        Raises:
+            NotJSON: the body is not JSON.
+            TooLarge: more rows or columns than the limits allow.
+            InvalidRequest: not a score request, a column is missing or unknown, or (mode strict) a
+                row is faulty.
+        """
+        if (found := self._numbers.read(body)) is None:
+            return parse(body, self._schema, self._limits)
+        records, sent = found
+        alpha, mode = _alpha(sent.alpha), _mode(sent.mode)
+        rows = np.arange(len(records))
+        return ScoreRequest(records, rows, len(records), {}, alpha, mode, ())
+
+
+def parse(body: bytes, schema: Schema, limits: Limits) -> ScoreRequest:
+    """Read a request value by value; see `Reader`."""
     plain = decode(body)
     if not isinstance(plain, dict) or not plain.keys() <= set(KEYS):
         raise _invalid(f"the body must be a JSON object with no other keys than {_list(KEYS)}")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
 from anomaly.artifact.directory import save
 from anomaly.assembly import DetectorConfig, assemble
@@ -17,6 +16,7 @@ from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
 from anomaly.fitting import FitConfig
 from service.app import create_app
+from service.app.edge import Edge
 from service.detectors import Served, open_served
 from service.settings import Settings
 from tests.service.pumps import SCHEMA, Caller, normal_records
@@ -54,17 +54,17 @@ def served(artifact: Path) -> Served:
 
 
 @pytest.fixture
-def make_app(served: Served) -> Callable[..., FastAPI]:
+def make_app(served: Served) -> Callable[..., Edge]:
     """An application with settings of its own."""
 
-    def make(**settings: Any) -> FastAPI:
+    def make(**settings: Any) -> Edge:
         return create_app(Settings(model="pumps", **settings), served)
 
     return make
 
 
 @pytest.fixture
-def caller(make_app: Callable[..., FastAPI]) -> Caller:
+def caller(make_app: Callable[..., Edge]) -> Caller:
     """Speaks to an application with default settings."""
     return Caller(make_app())
 
@@ -76,16 +76,16 @@ def served_images(image_artifact: Path) -> Served:
 
 
 @pytest.fixture
-def make_image_app(served_images: Served) -> Callable[..., FastAPI]:
+def make_image_app(served_images: Served) -> Callable[..., Edge]:
     """An application for images with settings of its own."""
 
-    def make(**settings: Any) -> FastAPI:
+    def make(**settings: Any) -> Edge:
         return create_app(Settings(model="weave", **settings), served_images)
 
     return make
 
 
 @pytest.fixture
-def image_caller(make_image_app: Callable[..., FastAPI]) -> ImageCaller:
+def image_caller(make_image_app: Callable[..., Edge]) -> ImageCaller:
     """Speaks to an application for images with default settings."""
     return ImageCaller(make_image_app())

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import numpy as np
-from fastapi import FastAPI
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from anomaly.data.records import Records
 from anomaly.data.schema import Column, Cycle, Kind, Role, Schema
+from service.app.edge import Edge
 
 SCHEMA = Schema(
     (
@@ -67,7 +67,7 @@ def as_request(records: Records, **options: Any) -> dict[str, Any]:
 class Caller:
     """Speaks to the application in this process; an error that escapes it fails the test."""
 
-    app: FastAPI
+    app: Edge
 
     def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request."""
@@ -87,7 +87,7 @@ class Caller:
 
     def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Every sample that a scrape would see, by name and labels; without creation times."""
-        text = generate_latest(self.app.state.scorer.metrics.registry).decode()
+        text = generate_latest(self.app.scorer.metrics.registry).decode()
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in text_string_to_metric_families(text)

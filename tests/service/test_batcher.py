@@ -221,3 +221,34 @@ def test_a_computation_that_loses_an_answer_is_an_error_and_not_another_callers_
         return list(answers)
 
     assert [type(answer) for answer in asyncio.run(main())] == [RuntimeError] * 3
+
+
+def test_quick_rows_are_computed_in_the_loop_and_slow_ones_in_a_thread() -> None:
+    """Each by itself, in the order in which they came, and no more than is quick at once."""
+    where: list[tuple[str, int]] = []
+
+    def compute(jobs: Sequence[Job]) -> list[Job]:
+        where.append((threading.current_thread().name, sum(map(len, jobs))))
+        return list(jobs)
+
+    async def main() -> list[Job]:
+        shared = Batcher(compute, 1000, 1000, ignore, quick_rows=4)
+        answers = await asyncio.gather(
+            shared.submit((1, 2), 2),
+            shared.submit((3, 4), 2),
+            shared.submit((5,), 1),
+            shared.submit((6, 7, 8, 9, 10), 5),
+            shared.submit((11,), 1, is_slow=True),
+            shared.submit((12,), 1),
+        )
+        await shared.close()
+        return list(answers)
+
+    assert asyncio.run(main()) == [(1, 2), (3, 4), (5,), (6, 7, 8, 9, 10), (11,), (12,)]
+    loop = threading.main_thread().name
+    assert [(name == loop, rows) for name, rows in where] == [
+        (True, 4),
+        (True, 1),
+        (False, 6),
+        (True, 1),
+    ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Thread
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -15,15 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
-from service.metrics import (
-    LEVEL,
-    MOST_FEATURES,
-    OTHER_FEATURES,
-    P_VALUES,
-    Metrics,
-    RowHistogram,
-    RowSummary,
-)
+from service.app.edge import Edge
+from service.collectors import MOST_PENDING, Distribution, Summary
+from service.metrics import LEVEL, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metrics
 from tests.service.pumps import Caller, as_request, normal_records
 
 MODEL = (("model", "pumps"), ("version", "unregistered"))
@@ -39,15 +33,22 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
     }
 
 
-@given(st.lists(st.sampled_from(P_VALUES) | st.floats(0, 2), max_size=50))
-def test_a_histogram_of_an_array_is_the_histogram_of_its_values(values: list[float]) -> None:
+@given(
+    st.lists(st.sampled_from(P_VALUES) | st.floats(0, 2), max_size=50),
+    st.lists(st.floats(0, 2), max_size=5),
+)
+def test_a_histogram_of_an_array_is_the_histogram_of_its_values(
+    values: list[float], more: list[float]
+) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    at_once = RowHistogram("p", "p", P_VALUES)
-    ours.register(at_once)
+    distribution = Distribution("p", "p", P_VALUES)
+    ours.register(distribution)
     one_by_one = Histogram("p", "p", buckets=P_VALUES, registry=theirs)
 
-    at_once.observe(np.array(values, dtype=np.float64))
-    for value in values:
+    distribution.many(np.array(values, dtype=np.float64))
+    for value in more:
+        distribution.one(value)
+    for value in [*values, *more]:
         one_by_one.observe(value)
 
     mine, reference = samples(ours), samples(theirs)
@@ -60,13 +61,38 @@ def test_a_histogram_of_an_array_is_the_histogram_of_its_values(values: list[flo
     assert mine[("p_sum", "")] == pytest.approx(reference[("p_sum", "")])
 
 
+def test_nothing_is_lost_or_counted_twice_while_others_count_and_scrape() -> None:
+    registry = CollectorRegistry()
+    distribution = Distribution("d", "d", (1.0,), "who", ("a",))
+    registry.register(distribution)
+
+    def count(label: str) -> None:
+        for number in range(3 * MOST_PENDING):
+            distribution.one(float(number % 3), label)
+            if number % 500 == 0:
+                generate_latest(registry)
+        distribution.many(np.ones(7), label)
+
+    threads = [Thread(target=count, args=(label,)) for label in "aabb"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    text = generate_latest(registry).decode()
+    for label in "ab":
+        assert f'd_bucket{{le="1",who="{label}"}} {2 * (2 * MOST_PENDING + 7)}.0' in text
+        assert f'd_count{{who="{label}"}} {2 * (3 * MOST_PENDING + 7)}.0' in text
+        assert f'd_sum{{who="{label}"}} {2 * (3 * MOST_PENDING + 7)}.0' in text
+
+
 def test_a_summary_adds_up() -> None:
     registry = CollectorRegistry()
-    summary = RowSummary("s", "s")
+    summary = Summary("s", "s")
     registry.register(summary)
 
-    summary.observe(np.array([1.0, 2.5]))
-    summary.observe(np.array([-1.0]))
+    summary.many(np.array([1.0, 2.5]))
+    summary.many(np.array([-1.0]))
 
     assert samples(registry) == {("s_count", ""): 3.0, ("s_sum", ""): 2.5}
 
@@ -157,7 +183,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     assert counts[OTHER_FEATURES] == 40
 
 
-def test_two_applications_do_not_share_their_counts(make_app: Callable[..., FastAPI]) -> None:
+def test_two_applications_do_not_share_their_counts(make_app: Callable[..., Edge]) -> None:
     busy, idle = Caller(make_app()), Caller(make_app())
 
     busy.score(as_request(normal_records(4)))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
+from service.app.edge import Edge
 from tests.service.pumps import Caller, as_request, normal_records
 
 PROBLEM = "application/problem+json"
@@ -75,7 +75,7 @@ def test_a_request_id_that_is_not_sane_is_replaced(caller: Caller, given: str) -
 
 
 def test_an_unexpected_error_is_500_and_tells_nothing(
-    make_app: Callable[..., FastAPI],
+    make_app: Callable[..., Edge],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -84,7 +84,7 @@ def test_an_unexpected_error_is_500_and_tells_nothing(
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("the secret of the pumps")
 
-    monkeypatch.setattr(app.state.scorer.batcher, "_compute", broken)
+    monkeypatch.setattr(app.scorer.batcher, "_compute", broken)
 
     answer = Caller(app).score(as_request(normal_records(1)))
 
@@ -96,10 +96,10 @@ def test_an_unexpected_error_is_500_and_tells_nothing(
 
 
 def test_a_full_queue_is_503_with_a_time_to_wait(
-    make_app: Callable[..., FastAPI], monkeypatch: pytest.MonkeyPatch
+    make_app: Callable[..., Edge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app()
-    batcher = app.state.scorer.batcher
+    batcher = app.scorer.batcher
     monkeypatch.setattr(batcher, "_closed", True)
     caller = Caller(app)
 

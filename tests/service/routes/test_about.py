@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fastapi import FastAPI
 
 from anomaly.detector import Detector
 from anomaly.image_detector import ImageDetector
+from service.app.edge import Edge
 from service.settings import Queue
 from tests.service.pumps import SCHEMA, Caller
 from tests.service.weave import ImageCaller
@@ -21,10 +21,10 @@ def test_a_healthy_service_says_so(caller: Caller, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/readyz", "/health", "/ping"])
 def test_a_draining_service_is_alive_but_not_ready(
-    make_app: Callable[..., FastAPI], path: str
+    make_app: Callable[..., Edge], path: str
 ) -> None:
     app = make_app()
-    app.state.scorer.draining = True
+    app.scorer.draining = True
     caller = Caller(app)
 
     answer = caller("GET", path)
@@ -34,9 +34,9 @@ def test_a_draining_service_is_alive_but_not_ready(
     assert caller("GET", "/livez").status_code == 200
 
 
-def test_while_draining_connections_are_closed(make_app: Callable[..., FastAPI]) -> None:
+def test_while_draining_connections_are_closed(make_app: Callable[..., Edge]) -> None:
     app = make_app()
-    app.state.scorer.draining = True
+    app.scorer.draining = True
 
     assert Caller(app)("GET", "/livez").headers["connection"] == "close"
 
@@ -81,11 +81,11 @@ def test_a_model_of_tables_looks_at_no_images(caller: Caller) -> None:
 
 
 def test_a_service_that_holds_all_it_may_is_not_ready(
-    make_image_app: Callable[..., FastAPI],
+    make_image_app: Callable[..., Edge],
 ) -> None:
     app = make_image_app(queue=Queue(max_bytes=100))
 
-    with app.state.scorer.memory.share() as share:
+    with app.scorer.memory.share() as share:
         share.take(100)
         assert Caller(app)("GET", "/readyz").status_code == 503
     assert Caller(app)("GET", "/readyz").status_code == 200

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
+from service.app.edge import Edge
 from service.settings import Limits
 from tests.service.pumps import Caller
 from tests.service.weave import ImageCaller, files_of
@@ -89,7 +89,7 @@ def test_an_answer_holds_what_the_description_promises(caller: Caller) -> None:
 
 
 def test_the_score_route_of_images_describes_its_form_its_answers_and_its_query(
-    make_image_app: Callable[..., FastAPI],
+    make_image_app: Callable[..., Edge],
 ) -> None:
     caller = ImageCaller(make_image_app(limits=Limits(images=3)))
     operation = caller("GET", "/openapi.json").json()["paths"]["/v1/score"]["post"]
@@ -123,7 +123,7 @@ def test_an_answer_about_images_holds_what_the_description_promises(
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
-def test_the_documentation_can_be_left_out(make_app: Callable[..., FastAPI], path: str) -> None:
+def test_the_documentation_can_be_left_out(make_app: Callable[..., Edge], path: str) -> None:
     caller = Caller(make_app(docs=False))
 
     assert caller("GET", path).status_code == 404

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.app.edge import Edge
 from service.settings import Limits
 from service.wire.refusals import MOST_LISTED
 from tests.service.pumps import Caller, as_request, normal_records
@@ -146,7 +146,7 @@ def test_an_unknown_query_is_refused(caller: Caller, query: str) -> None:
 
 
 def test_a_body_over_the_limit_is_refused_after_the_limit(
-    make_app: Callable[..., FastAPI],
+    make_app: Callable[..., Edge],
 ) -> None:
     caller = Caller(make_app(limits=Limits(body_bytes=1000)))
     pulled = 0
@@ -166,7 +166,7 @@ def test_a_body_over_the_limit_is_refused_after_the_limit(
     assert caller.score(b" " * 1000).status_code == 400
 
 
-def test_too_many_rows_are_413(make_app: Callable[..., FastAPI]) -> None:
+def test_too_many_rows_are_413(make_app: Callable[..., Edge]) -> None:
     caller = Caller(make_app(limits=Limits(rows=2)))
 
     answer = caller.score(GOOD)
@@ -174,7 +174,7 @@ def test_too_many_rows_are_413(make_app: Callable[..., FastAPI]) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "too_many_rows")
 
 
-def test_a_body_that_does_not_end_is_408(make_app: Callable[..., FastAPI]) -> None:
+def test_a_body_that_does_not_end_is_408(make_app: Callable[..., Edge]) -> None:
     caller = Caller(make_app(limits=Limits(body_seconds=0.05)))
 
     async def stuck() -> Any:

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.app.edge import Edge
 from service.settings import Limits
 from service.wire.refusals import MOST_LISTED
 from tests.service.weave import ImageCaller, file_of, files_of, form
@@ -172,14 +172,14 @@ def test_an_unknown_query_is_refused(image_caller: ImageCaller, query: str) -> N
     ],
 )
 def test_what_a_request_may_cost_is_limited(
-    make_image_app: Callable[..., FastAPI], limits: Limits, code: str
+    make_image_app: Callable[..., Edge], limits: Limits, code: str
 ) -> None:
     answer = ImageCaller(make_image_app(limits=limits)).send(FILES)
 
     assert (answer.status_code, answer.json()["code"]) == (413, code)
 
 
-def test_limits_are_inclusive(make_image_app: Callable[..., FastAPI]) -> None:
+def test_limits_are_inclusive(make_image_app: Callable[..., Edge]) -> None:
     exact = Limits(
         images=3,
         upload_pixels=3 * 48 * 48,
@@ -192,14 +192,14 @@ def test_limits_are_inclusive(make_image_app: Callable[..., FastAPI]) -> None:
 
 
 def test_a_large_upload_needs_no_larger_limit_of_json(
-    make_image_app: Callable[..., FastAPI],
+    make_image_app: Callable[..., Edge],
 ) -> None:
     caller = ImageCaller(make_image_app(limits=Limits(body_bytes=100)))
 
     assert caller.send(FILES).status_code == 200
 
 
-def test_a_body_that_does_not_end_is_408(make_image_app: Callable[..., FastAPI]) -> None:
+def test_a_body_that_does_not_end_is_408(make_image_app: Callable[..., Edge]) -> None:
     app = make_image_app(limits=Limits(body_seconds=0.05))
 
     async def stuck() -> Any:
@@ -210,7 +210,7 @@ def test_a_body_that_does_not_end_is_408(make_image_app: Callable[..., FastAPI])
     answer = ImageCaller(app)("POST", "/v1/score", content=stuck(), headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")
-    assert app.state.scorer.memory.held_bytes == 0
+    assert app.scorer.memory.held_bytes == 0
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/dev/null", "C:\\x.png", "a\nb", "é" * 300])
@@ -299,4 +299,4 @@ def test_no_mutation_is_a_5xx(
             assert answer.headers["content-type"] == "application/problem+json"
             assert CANARY.decode() not in answer.text
             assert len(document["errors"]) <= MOST_LISTED
-    assert image_caller.app.state.scorer.memory.held_bytes == 0
+    assert image_caller.app.scorer.memory.held_bytes == 0

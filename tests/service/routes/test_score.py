@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
 from anomaly.calibration import threshold
 from anomaly.detector import Detector
+from service.app.edge import Edge
 from service.settings import UnseenCategory
 from tests.service.pumps import Caller, as_request, normal_records
 
@@ -50,7 +50,7 @@ def test_a_row_scores_the_same_alone_as_in_company(caller: Caller) -> None:
 
 
 def test_callers_at_the_same_time_get_their_own_rows(
-    make_app: Callable[..., FastAPI], detector: Detector
+    make_app: Callable[..., Edge], detector: Detector
 ) -> None:
     rng = np.random.default_rng(0)
     picks = [rng.integers(0, len(RECORDS), rng.integers(1, 9)) for _ in range(60)]
@@ -68,10 +68,10 @@ def test_callers_at_the_same_time_get_their_own_rows(
 
 
 def test_a_request_that_breaks_the_batch_leaves_its_neighbours_unchanged(
-    make_app: Callable[..., FastAPI], detector: Detector, monkeypatch: pytest.MonkeyPatch
+    make_app: Callable[..., Edge], detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app()
-    batcher = app.state.scorer.batcher
+    batcher = app.scorer.batcher
     compute = batcher._compute
 
     def fragile(jobs: Any) -> Any:
@@ -220,7 +220,7 @@ def _scored() -> tuple[str, tuple[tuple[str, str], ...]]:
     return ("anomaly_rows_scored_total", (("model", "pumps"), ("version", "unregistered")))
 
 
-def test_the_policy_error_refuses_unseen_categories(make_app: Callable[..., FastAPI]) -> None:
+def test_the_policy_error_refuses_unseen_categories(make_app: Callable[..., Edge]) -> None:
     caller = Caller(make_app(unseen_category=UnseenCategory.ERROR))
     body = as_request(RECORDS.take(slice(0, 3)))
     body["rows"][1][3] = "mars"
@@ -236,7 +236,7 @@ def test_the_policy_error_refuses_unseen_categories(make_app: Callable[..., Fast
 
 
 def test_the_policy_ignore_only_counts_unseen_categories(
-    make_app: Callable[..., FastAPI],
+    make_app: Callable[..., Edge],
 ) -> None:
     caller = Caller(make_app(unseen_category=UnseenCategory.IGNORE))
     body = as_request(RECORDS.take(slice(0, 1)))

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from PIL import Image
 
 from anomaly.calibration import threshold
 from anomaly.data.images import decode
 from anomaly.heat_png import boxes_at_size, heat_layer
 from anomaly.image_detector import ImageDetector
+from service.app.edge import Edge
 from service.settings import Queue
 from tests.service.pumps import Caller, as_request, normal_records
 from tests.service.weave import ImageCaller, file_of, files_of, form
@@ -96,7 +96,7 @@ def test_an_image_scores_the_same_alone_as_in_company(image_caller: ImageCaller)
 
 
 def test_callers_at_the_same_time_get_their_own_images(
-    make_image_app: Callable[..., FastAPI], image_detector: ImageDetector
+    make_image_app: Callable[..., Edge], image_detector: ImageDetector
 ) -> None:
     rng = np.random.default_rng(0)
     picks = [rng.integers(0, len(IMAGES), rng.integers(1, 5)) for _ in range(20)]
@@ -120,12 +120,12 @@ def test_callers_at_the_same_time_get_their_own_images(
 
 
 def test_an_image_that_breaks_the_batch_leaves_its_neighbours_unchanged(
-    make_image_app: Callable[..., FastAPI],
+    make_image_app: Callable[..., Edge],
     image_detector: ImageDetector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = make_image_app()
-    batcher = app.state.scorer.batcher
+    batcher = app.scorer.batcher
     compute = batcher._compute
 
     def fragile(jobs: Any) -> Any:
@@ -299,7 +299,7 @@ def test_every_kind_of_model_says_what_it_wants(image_caller: ImageCaller, calle
 
 
 def test_when_too_many_images_wait_more_are_refused(
-    make_image_app: Callable[..., FastAPI],
+    make_image_app: Callable[..., Edge],
 ) -> None:
     caller = ImageCaller(make_image_app(queue=Queue(max_images=4, max_batch_images=1)))
 
@@ -322,7 +322,7 @@ def test_when_too_many_images_wait_more_are_refused(
 
 
 def test_what_callers_hold_together_is_bounded_and_given_back(
-    make_image_app: Callable[..., FastAPI],
+    make_image_app: Callable[..., Edge],
 ) -> None:
     app = make_image_app(queue=Queue(max_bytes=60_000))
     images = [large(pixels) for pixels in IMAGES[:2]]  # 41,472 pixels
@@ -340,5 +340,5 @@ def test_what_callers_hold_together_is_bounded_and_given_back(
     statuses = {answer.status_code for answer in answers}
     assert 503 in statuses
     assert statuses <= {200, 503}
-    assert app.state.scorer.memory.held_bytes == 0
+    assert app.scorer.memory.held_bytes == 0
     assert ImageCaller(app).send(files_of(images)).status_code == 200
