@@ -17,6 +17,7 @@ from anomaly.errors import TrainingDiverged
 from anomaly.fitting.config import schedule
 from anomaly.fitting.weights import Weights
 from anomaly.models.defects import LEVELS, REDUCTION, DefectNetwork
+from anomaly.models.kernels import Kernels, training_kernels
 from anomaly.synthetic import Drawn, Label
 
 if TYPE_CHECKING:
@@ -80,8 +81,12 @@ def fit_defects(
     samples: Sequence[Sample],
     seed: int,
     device: str = "cpu",
+    kernels: Kernels | None = None,
 ) -> Parameters:
     """Minimise the cross-entropy of the places of drawn images: NumPy float32 parameters.
+
+    Args:
+        kernels: None is `training_kernels`.
 
     Raises:
         TrainingDiverged: the loss is no longer finite.
@@ -90,7 +95,8 @@ def fit_defects(
 
     from anomaly.models.torch_ops import TorchOps
 
-    ops = TorchOps(torch.device(device), for_scoring=False)
+    kernels = kernels or training_kernels(device)
+    ops = TorchOps(torch.device(device), for_scoring=False, kernels=kernels)
     rng = np.random.default_rng([seed, 5])
     weights = Weights(network.initial(np.random.default_rng([seed, 6])), ops.device)
     optimiser = torch.optim.AdamW(

@@ -16,6 +16,7 @@ from anomaly.fitting.config import FitConfig, default_steps, schedule
 from anomaly.fitting.corruption import Corruption
 from anomaly.fitting.source import RowSource, Source
 from anomaly.fitting.weights import Weights
+from anomaly.models.kernels import Kernels, training_kernels
 from anomaly.models.objective import Loss, loss_of
 from anomaly.models.vae import VAE
 
@@ -88,6 +89,7 @@ def fit(
     seed: int,
     device: str = "cpu",
     on_look: Callable[[Progress], None] | None = None,
+    kernels: Kernels | None = None,
 ) -> Fitted:
     """Minimise the objective on the fit rows.
 
@@ -96,6 +98,9 @@ def fit(
 
     Deterministic for one seed, machine and device (and number of threads, for large steps).
 
+    Args:
+        kernels: Of networks of images; None is `training_kernels`.
+
     Raises:
         TrainingDiverged: the loss or a gradient is no longer finite.
     """
@@ -103,7 +108,8 @@ def fit(
 
     from anomaly.models.torch_ops import TorchOps
 
-    ops = TorchOps(torch.device(device), for_scoring=False)
+    kernels = kernels or training_kernels(device)
+    ops = TorchOps(torch.device(device), for_scoring=False, kernels=kernels)
     generator = torch.Generator(ops.device).manual_seed(seed)
     initial = vae.initial(np.random.default_rng(seed), fit_rows.inputs, fit_rows.context)
     steps = config.steps or default_steps(len(fit_rows), config.batch_rows)

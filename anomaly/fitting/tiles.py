@@ -12,6 +12,7 @@ from anomaly.arrays import Features, Float32, Parameters, Tensor
 from anomaly.fitting.batches import on_device
 from anomaly.fitting.config import FitConfig
 from anomaly.fitting.loop import Fitted, Progress, minimise
+from anomaly.models.kernels import Kernels, training_kernels
 from anomaly.models.objective import Batch
 from anomaly.models.vae import VAE
 
@@ -33,6 +34,7 @@ def fit_tiles(
     seed: int,
     device: str = "cpu",
     on_look: Callable[[Progress], None] | None = None,
+    kernels: Kernels | None = None,
 ) -> Fitted:
     """Minimise the objective on random tiles of the images, over the pixels that are hidden.
 
@@ -41,6 +43,7 @@ def fit_tiles(
         held_out: Tiles of early-stop images; the parameters of their smallest loss are kept.
         masks: (M, 1, P), 0 where hidden: each tile gets one of them at random. A single mask of
             ones hides nothing, and the loss is over all pixels.
+        kernels: None is `training_kernels`.
 
     Raises:
         TrainingDiverged: the loss or a gradient is no longer finite.
@@ -49,7 +52,8 @@ def fit_tiles(
 
     from anomaly.models.torch_ops import TorchOps
 
-    ops = TorchOps(torch.device(device), for_scoring=False)
+    kernels = kernels or training_kernels(device)
+    ops = TorchOps(torch.device(device), for_scoring=False, kernels=kernels)
     generator = torch.Generator(ops.device).manual_seed(seed)
     initial = vae.initial(np.random.default_rng(seed), held_out.inputs, held_out.context)
     source = TileSource(ops, vae, config, images, held_out, masks, seed, generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -102,14 +103,18 @@ class ConvNetworks:
         """inputs (N, P), context (N, K) -> (N, encoder outputs)."""
         x = inputs.reshape(len(inputs), -1, self.height, self.width)
         x = _with_context(ops, x, context)
+        outputs = ops.network(partial(self._encoded, ops, parameters, x))
+        return outputs.reshape(len(inputs), -1)
+
+    def _encoded(self, ops: Ops, parameters: Parameters, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, channels, h, w), of the innermost image."""
         for stage in range(len(self.widths)):
             x = convolved(ops, parameters, f"encoder.{stage}", x, stride=2)
             x = activated(ops, parameters, f"encoder.{stage}", x)
             if stage:
                 x = convolved(ops, parameters, f"encoder.{stage}.again", x)
                 x = activated(ops, parameters, f"encoder.{stage}.again", x)
-        x = convolved(ops, parameters, f"encoder.{len(self.widths)}", x)
-        return x.reshape(len(inputs), -1)
+        return convolved(ops, parameters, f"encoder.{len(self.widths)}", x)
 
     def decode(self, ops: Ops, parameters: Parameters, z: Tensor, context: Tensor) -> Tensor:
         """z (S, N, L), context (N, K) -> (S, N, R)."""
@@ -119,6 +124,11 @@ class ConvNetworks:
         if context.shape[-1]:
             told = ops.broadcast(context, (draws, *context.shape))
             x = _with_context(ops, x, told.reshape(draws * rows, -1))
+        outputs = ops.network(partial(self._decoded, ops, parameters, x))
+        return outputs.reshape(draws, rows, -1)
+
+    def _decoded(self, ops: Ops, parameters: Parameters, x: Tensor) -> Tensor:
+        """(S N, channels, h, w), of the innermost image, -> (S N, channels, H, W)."""
         for stage in range(len(self.widths)):
             x = convolved(ops, parameters, f"decoder.{stage}", x)
             x = activated(ops, parameters, f"decoder.{stage}", x)
@@ -126,7 +136,7 @@ class ConvNetworks:
                 x = convolved(ops, parameters, f"decoder.{stage}.again", x)
                 x = activated(ops, parameters, f"decoder.{stage}.again", x)
             x = ops.pixel_shuffle(convolved(ops, parameters, f"decoder.{stage}.up", x))
-        return x.reshape(draws, rows, -1)
+        return x
 
 
 def _with_context(ops: Ops, x: Tensor, context: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -77,6 +78,9 @@ class DefectNetwork:
             levels: (N, channels + 1, H, W), and the same at half and at quarter size; H and W are
                 multiples of 4.
         """
+        return ops.network(partial(self._logits, ops, parameters, levels))
+
+    def _logits(self, ops: Ops, parameters: Parameters, levels: Sequence[Tensor]) -> Tensor:
         full, half, quarter = levels
         x = convolved(ops, parameters, "defects.half", full, stride=2)
         x = activated(ops, parameters, "defects.half", x)

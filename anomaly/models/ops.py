@@ -6,7 +6,7 @@ The formulas of this package take an `Ops` and arrays of its kind; everything el
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -37,6 +37,10 @@ class Ops(Protocol):
 
     def inference(self) -> AbstractContextManager[object]:
         """Within it nothing is recorded for gradients."""
+
+    def network(self, forward: Callable[[], Tensor]) -> Tensor:
+        """What a network of images gives; training may compute it in a narrower type, and gives
+        float32 back (`anomaly.models.kernels`)."""
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """x (N, I), weight (O, I), bias (O,) -> (N, O); N a multiple of 16 when scoring."""
@@ -99,6 +103,9 @@ class NumpyOps:
 
     def inference(self) -> AbstractContextManager[object]:
         return nullcontext()
+
+    def network(self, forward: Callable[[], Tensor]) -> Tensor:
+        return forward()
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         # BLAS adds in another order at the 7th row of a matrix than at the 1st. With 16 rows as

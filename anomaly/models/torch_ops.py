@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
 from anomaly.arrays import Tensor, Values
+from anomaly.models.kernels import EXACT, Kernels
 from anomaly.models.ops import NORM_FLOOR, TILE_ROWS
 
 
@@ -19,11 +20,16 @@ class TorchOps:
     Args:
         for_scoring: Make each row's bits independent of its place in the block. Training does not
             need that, and is faster without.
+        kernels: How networks of images are computed in training.
     """
 
-    def __init__(self, device: torch.device, *, for_scoring: bool) -> None:
+    def __init__(
+        self, device: torch.device, *, for_scoring: bool, kernels: Kernels = EXACT
+    ) -> None:
+        assert kernels == EXACT or not for_scoring, "scores are float32, whatever trained"
         self.device = device
         self.for_scoring = for_scoring
+        self.kernels = kernels
         if device.type == "cuda":
             # cuDNN rounds convolutions to TF32 unless told otherwise, which moves scores by some
             # seventy times the tolerance, and may add in another order each time.
@@ -39,6 +45,14 @@ class TorchOps:
     def inference(self) -> AbstractContextManager[object]:
         return torch.inference_mode()
 
+    def network(self, forward: Callable[[], Tensor]) -> Tensor:
+        # Looks and rankings record no gradients: they see the network as it will score.
+        if not (self.kernels.bfloat16 and torch.is_grad_enabled()):
+            return forward()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            narrow = forward()
+        return narrow.float()
+
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         missing = -len(weight) % TILE_ROWS if self.for_scoring else 0
         if not missing:
@@ -52,6 +66,8 @@ class TorchOps:
         self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
     ) -> Tensor:
         around = dilation * (weight.shape[-1] - 1) // 2
+        if self.kernels.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, bias, stride=stride, padding=around, dilation=dilation)
 
     def group_norm(self, x: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from anomaly.fitting.defects import (
     fit_defects,
 )
 from anomaly.models.defects import REDUCTION, DefectNetwork
+from anomaly.models.kernels import Kernels
 from anomaly.preprocessing.images import halved
 from anomaly.synthetic import Label, with_defects
 from tests.contracts.parts import NUMPY, TRAINING, Array
@@ -63,6 +64,23 @@ def judged(parameters: Parameters, values: Float32) -> Array:
     ]
     found: Array = NETWORK.logits(NUMPY, parameters, levels)[0]
     return found
+
+
+def found_in_new_drawings(parameters: Parameters) -> float:
+    """AUROC of strong defects; of faint ones, and patches of the same noise, there is little to
+    find."""
+    rng = np.random.default_rng(2_000)
+    odds, labels = [], []
+    for seed in range(2_000, 2_030):
+        values = clean(seed)
+        drawn = with_defects(rng, values, [clean(seed + 100)], 1.0)
+        squares = drawn.label.reshape(12, REDUCTION, 12, REDUCTION)
+        change = np.abs(drawn.values - values).reshape(squares.shape).mean((1, 3))
+        defect = ((squares == Label.DEFECT).sum((1, 3)) >= 8) & (change > 0.2)
+        normal = (squares == Label.NORMAL).all((1, 3))
+        odds.append(judged(parameters, drawn.values)[defect | normal])
+        labels.append(defect[defect | normal])
+    return float(roc_auc_score(np.concatenate(labels), np.concatenate(odds)))
 
 
 def of_numpy() -> Array:
@@ -112,19 +130,15 @@ class TestLearning:
         assert roc_auc_score(np.concatenate(is_blot), np.concatenate(odds)) > 0.9
 
     def test_a_strong_defect_is_found_in_drawings_that_were_not_seen(self) -> None:
-        """Of faint ones, and patches of the same noise, there is little to find."""
-        rng = np.random.default_rng(2_000)
-        odds, labels = [], []
-        for seed in range(2_000, 2_030):
-            values = clean(seed)
-            drawn = with_defects(rng, values, [clean(seed + 100)], 1.0)
-            squares = drawn.label.reshape(12, REDUCTION, 12, REDUCTION)
-            change = np.abs(drawn.values - values).reshape(squares.shape).mean((1, 3))
-            defect = ((squares == Label.DEFECT).sum((1, 3)) >= 8) & (change > 0.2)
-            normal = (squares == Label.NORMAL).all((1, 3))
-            odds.append(judged(fitted(), drawn.values)[defect | normal])
-            labels.append(defect[defect | normal])
-        assert roc_auc_score(np.concatenate(labels), np.concatenate(odds)) > 0.9
+        assert found_in_new_drawings(fitted()) > 0.9
+
+    def test_in_bfloat16_as_much_is_found(self) -> None:
+        kernels = Kernels(bfloat16=True, channels_last=True)
+        narrow = fit_defects(NETWORK, QUICK, samples(), 0, kernels=kernels)
+
+        assert {str(value.dtype) for value in narrow.values()} == {"float32"}
+        expected = found_in_new_drawings(fitted())
+        assert found_in_new_drawings(narrow) == pytest.approx(expected, abs=0.01)
 
     def test_a_clean_surface_looks_cleaner_than_a_marred_one(self) -> None:
         hottest = []
