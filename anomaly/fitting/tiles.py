@@ -52,7 +52,7 @@ def fit_tiles(
 
     from anomaly.models.torch_ops import TorchOps
 
-    kernels = kernels or training_kernels(device)
+    kernels = kernels or training_kernels(device, of_tiles=True)
     ops = TorchOps(torch.device(device), for_scoring=False, kernels=kernels)
     generator = torch.Generator(ops.device).manual_seed(seed)
     initial = vae.initial(np.random.default_rng(seed), held_out.inputs, held_out.context)

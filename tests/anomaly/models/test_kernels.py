@@ -36,12 +36,14 @@ def seen() -> torch.Tensor:
     return torch.randn((5, SIZES.inputs), generator=torch.Generator().manual_seed(0))
 
 
-def test_a_cpu_trains_in_float32() -> None:
+def test_a_cpu_trains_in_float32_and_lays_out_tiles_only() -> None:
     assert training_kernels("cpu") == EXACT
+    assert training_kernels("cpu", of_tiles=True) == LAID_OUT
 
 
-def test_a_gpu_trains_images_in_bfloat16_channels_last() -> None:
-    assert training_kernels("cuda") == BOTH
+@pytest.mark.parametrize("of_tiles", [True, False])
+def test_a_gpu_trains_images_in_bfloat16_channels_last(of_tiles: bool) -> None:
+    assert training_kernels("cuda", of_tiles=of_tiles) == BOTH
 
 
 def test_scoring_is_exact_and_takes_nothing_else() -> None:
