@@ -3,22 +3,34 @@ move its numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from anomaly.arrays import Float32, Float64, Parameters
 from anomaly.backends.backend import Backend
 from anomaly.models.defects import LEVELS, REDUCTION, DefectNetwork
+from anomaly.models.ops import Ops
 from anomaly.preprocessing.images import halved
 
 
 @dataclass(frozen=True)
 class DefectModel:
-    """A network and its learned numbers; NumPy arrays only."""
+    """A network and its learned numbers, NumPy arrays."""
 
     network: DefectNetwork
     parameters: Parameters
+    # Weak keys: what lies on a device goes with the backend that asked for it.
+    _held: WeakKeyDictionary[Ops, Parameters] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
+
+    def on(self, ops: Ops) -> Parameters:
+        """The learned numbers as arrays of that library, on its device: copied once."""
+        if ops not in self._held:
+            self._held[ops] = {name: ops.array(array) for name, array in self.parameters.items()}
+        return self._held[ops]
 
 
 def defect_levels(image: Float32) -> list[Float32]:
@@ -35,11 +47,10 @@ def log_odds(model: DefectModel, backend: Backend, image: Float32) -> Float64:
     """(height / 4, width / 4), rounded up: log odds of a defect, by the backend's library."""
     ops = backend.ops
     with ops.inference():
-        held = {name: ops.array(array) for name, array in model.parameters.items()}
         levels = []
         for level in defect_levels(image):
             planes = np.concatenate([level, np.ones_like(level[..., :1])], axis=-1)
             levels.append(ops.array(np.ascontiguousarray(planes.transpose(2, 0, 1))[None]))
-        found = ops.numpy(model.network.logits(ops, held, levels))
+        found = ops.numpy(model.network.logits(ops, model.on(ops), levels))
     odds: Float64 = found[0].astype(np.float64)
     return odds

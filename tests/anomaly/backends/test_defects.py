@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,3 +89,27 @@ def test_judging_an_image_twice_gives_the_same_bits() -> None:
     image = surface(37, 50)
     for by in (BY_NUMPY, BY_TORCH):
         np.testing.assert_array_equal(log_odds(model(), by, image), log_odds(model(), by, image))
+
+
+@pytest.mark.parametrize("name", list(BackendName))
+def test_learned_numbers_are_held_once_for_each_backend(name: BackendName) -> None:
+    defects, by = model(), backend(name)
+
+    held = defects.on(by.ops)
+
+    assert defects.on(by.ops) is held
+    assert {key: by.ops.numpy(array).tolist() for key, array in held.items()} == {
+        key: array.tolist() for key, array in defects.parameters.items()
+    }
+    assert defects.on(BY_NUMPY.ops) is not held
+
+
+def test_what_a_backend_held_goes_with_it() -> None:
+    defects, by = model(), backend(BackendName.TORCH)
+    defects.on(by.ops)
+    assert len(defects._held) == 1
+
+    del by
+    gc.collect()
+
+    assert len(defects._held) == 0
