@@ -25,8 +25,8 @@ from anomaly.backends.backend import (
     Backend,
     Device,
     ScoringModel,
-    cuda_available,
     open_backend,
+    trained_on,
 )
 from anomaly.calibration import Rule, calibrate, supported
 from anomaly.compatibility import check_objective, check_prior, check_score
@@ -40,6 +40,7 @@ from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
 from anomaly.models.likelihood import ProductLikelihood
 from anomaly.models.ops import BLOCK_MULTIPLE
 from anomaly.models.vae import VAEConfig, assemble_vae
+from anomaly.notes import noted
 from anomaly.preprocessing.fit import fit_preprocessor
 from anomaly.preprocessing.preprocessor import PreprocessingConfig, Preprocessor
 from anomaly.scores import DEFAULT_SCORE, ROWS, MissingFill, RememberingScore, Score
@@ -134,8 +135,7 @@ def assemble(
     if config.alpha is not None:
         units = splits.calibration if groups is None else set(groups[splits.calibration])
         supported(config.alpha, len(units))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with noted() as notes:
         preprocessor = fit_preprocessor(schema, records.take(splits.fit), config.preprocessing)
         fit_rows = preprocessor.transform(records.take(splits.fit))
         early_stop_rows = preprocessor.transform(records.take(splits.early_stop))
@@ -154,20 +154,13 @@ def assemble(
         found = Contamination.of_scores(usual.scores)
         if found.is_likely:
             warnings.warn(found.message, ContaminationWarning, stacklevel=2)
-    notes = tuple(
-        dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
-    )
-    for warning in caught:
-        warnings.warn_explicit(
-            warning.message, warning.category, warning.filename, warning.lineno, source=None
-        )
     card = Card(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows={name: len(rows) for name, rows in asdict(splits).items()},
         unit_of_calibration="row" if groups is None else "group",
         exchangeability=exchangeability,
         metrics={},
-        notes=notes,
+        notes=tuple(notes),
         data=data or {},
         config={"seed": seed, **as_plain(config)},
         versions=library_versions(),
@@ -175,7 +168,7 @@ def assemble(
     columns = preprocessor.features.target_columns
     detector = Detector(preprocessor, calibration, Baseline.of(columns, terms), card, backend)
     by_rank = replace(detector, baseline=Baseline.of(columns, usual), backend=ranking)
-    return Assembled(detector, by_rank, fitted, notes)
+    return Assembled(detector, by_rank, fitted, tuple(notes))
 
 
 def _ranking(backend: Backend, seen: Features, device: Device) -> Backend:
@@ -205,7 +198,7 @@ def _fit_model(
     vae = assemble_vae(
         config.model, fit_rows.inputs.shape[1], fit_rows.context.shape[1], likelihood
     )
-    where = "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
+    where = trained_on(device)
     owner, is_number = preprocessor.features.input_targets
     fitted = [
         fit(

@@ -13,44 +13,37 @@ from dataclasses import asdict, replace
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
-from pydantic import Field, TypeAdapter
-from pydantic.dataclasses import dataclass
 
 from anomaly.arrays import Features, Float32, Int64, Objects
 from anomaly.assembly import highest_of_each, library_versions, remembering
-from anomaly.backends.backend import Device, ScoringModel, cuda_available, open_backend
+from anomaly.backends.backend import Device, ScoringModel, open_backend, trained_on
 from anomaly.backends.defects import DefectModel, defect_levels
-from anomaly.calibration import Rule, calibrate, supported
-from anomaly.compatibility import check_objective, check_prior, check_score
+from anomaly.calibration import calibrate, supported
 from anomaly.contamination import Contamination, ContaminationWarning
 from anomaly.data.pixels import Pixels
-from anomaly.data.schema import STRICT
 from anomaly.data.splits import Splits
 from anomaly.detector import Card
-from anomaly.errors import ConfigInvalid, NotEnoughRows
-from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
-from anomaly.fitting.defects import DefectFit, Sample, fit_defects
+from anomaly.errors import NotEnoughRows
+from anomaly.fitting import Corruption, Fitted, Progress, fit
+from anomaly.fitting.defects import Sample, fit_defects
 from anomaly.fitting.tiles import MOST_WATCHED, fit_tiles
+from anomaly.image_config import ImageDetectorConfig, check_image_config, image_config_as_plain
 from anomaly.image_detector import ImageDetector
 from anomaly.inspection import Inspection
 from anomaly.maps import Look, Maps, TileLook, TileMaps, WholeLook, WholeMaps
-from anomaly.models.convolutional import Channels, ConvNetworks
+from anomaly.models.convolutional import ConvNetworks
 from anomaly.models.defects import DefectNetwork
-from anomaly.models.likelihood import LikelihoodConfig, ProductLikelihood, Variance
+from anomaly.models.likelihood import ProductLikelihood
 from anomaly.models.networks import Sizes
-from anomaly.models.objective import ELBO
-from anomaly.models.ops import BLOCK_MULTIPLE
-from anomaly.models.posterior import GaussianPosterior, Posterior
-from anomaly.models.prior import Prior, StandardNormalPrior
 from anomaly.models.vae import VAE
+from anomaly.notes import noted
 from anomaly.preprocessing.images import (
     PLANES,
     Contrast,
     ImagePreprocessor,
-    Layout,
     Tiled,
     contrasted,
     together,
@@ -58,10 +51,7 @@ from anomaly.preprocessing.images import (
 from anomaly.scores import (
     HiddenCells,
     MissingFill,
-    NearestRow,
-    ReconstructionError,
     RememberingScore,
-    Score,
 )
 from anomaly.scores.cells import cell_masks
 from anomaly.synthetic import with_defects
@@ -70,20 +60,8 @@ from anomaly.texture import Texture
 ImageSource: TypeAlias = Callable[[Int64], Iterator[Pixels]]
 """The images of the given numbers, one after the other, in that order."""
 
-HIDDEN_SHARE = 0.25
-"""Of a tile: one of four masks."""
-
 AMPLITUDES = {Contrast.LOCAL: 1.0, Contrast.PLAIN: 0.5}
 """A strong change of a value of that contrast."""
-
-WHOLE_SIDES = (8, 16, 32, 64)
-"""Tiles that small images are seen in: the smallest that is no smaller than their usual side."""
-
-LARGEST_WHOLE = WHOLE_SIDES[-1]
-"""Images whose usual side is at most this are seen whole."""
-
-WORKING_SIDE = 160
-"""Larger images are reduced until their usual side has so many pixels."""
 
 MOST_MEASURED = 500
 """Fit images from which size and contrast are learned."""
@@ -96,104 +74,6 @@ MOST_HELD_OUT = 500
 
 MOST_CACHED_BYTES = 2**30
 """Of prepared fit images, held in memory while training; tiles take about three times as much."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class ImageDetectorConfig:
-    """Everything that shapes a detector of images besides the images and the seed.
-
-    Attributes:
-        working_side: Images whose usual side is larger are reduced until it has so many pixels.
-        widths, latent_channels: Of the networks; see `ConvNetworks`.
-        score: Of a row. Tiles are scored by `hidden_cells`, images seen whole by any other.
-        defects: How the network that looks for defects in tiles is trained.
-        alpha: The false-alarm rate; None is 0.01, or the smallest that the images support.
-        block_rows: Tiles of a scoring block; part of what makes scores equal to the bit.
-    """
-
-    layout: Layout = Layout()
-    working_side: Annotated[int, Field(ge=8, le=4096)] = WORKING_SIDE
-    contrast: Contrast = Contrast.LOCAL
-    widths: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=6)] = (24, 32, 48)
-    latent_channels: Channels = 8
-    posterior: Annotated[Posterior, Field(discriminator="kind")] = GaussianPosterior()
-    prior: Annotated[Prior, Field(discriminator="kind")] = StandardNormalPrior()
-    likelihood: LikelihoodConfig = LikelihoodConfig(variance=Variance.PER_ROW, sigma_floor=0.02)
-    fit: FitConfig = FitConfig(
-        steps=1_200,
-        batch_rows=24,
-        learning_rate=3e-3,
-        lr_warmup_steps=180,
-        noise=0.0,
-        objective=ELBO(beta=1.0),
-    )
-    score: Annotated[Score, Field(discriminator="kind")] = HiddenCells()
-    defects: DefectFit = DefectFit()
-    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
-    rule: Rule = Rule.CONFORMAL
-    block_rows: Annotated[int, Field(ge=BLOCK_MULTIPLE, le=65_536, multiple_of=BLOCK_MULTIPLE)] = (
-        BLOCK_MULTIPLE
-    )
-
-
-WHOLE = ImageDetectorConfig(
-    layout=Layout(tile=32, overlap=0, whole=True),
-    contrast=Contrast.PLAIN,
-    widths=(32, 64),
-    likelihood=LikelihoodConfig(variance=Variance.PER_FEATURE),
-    fit=FitConfig(steps=1_000, batch_rows=128, objective=ELBO(beta=0.1)),
-    score=ReconstructionError(draws=0),
-)
-
-IMAGE_PRESETS: dict[str, ImageDetectorConfig] = {
-    # Images cut into tiles: each cell guessed from its surroundings, defects looked for.
-    "tiles": ImageDetectorConfig(),
-    # Small images, seen whole; scored by their reconstruction.
-    "whole": WHOLE,
-    # The same, scored by the nearest remembered image beside what the model leaves unexplained.
-    "whole_nearest": replace(WHOLE, score=NearestRow()),
-}
-
-
-def check_image_config(config: ImageDetectorConfig) -> None:
-    """Refuse parts that do not go together, before any image is read.
-
-    Raises:
-        ConfigInvalid: see `anomaly.compatibility`.
-    """
-    check_prior(config.prior, config.posterior)
-    check_objective(config.fit.objective, config.prior, config.posterior)
-    check_score(config.score, config.posterior)
-    if isinstance(config.score, HiddenCells) == config.layout.whole:
-        raise ConfigInvalid(
-            "tiles are scored by their hidden cells, and images that are seen whole by another "
-            f"score: `{config.score.kind}` does not go with `whole: {config.layout.whole}`."
-        )
-    if not config.layout.whole and (config.fit.trim or config.fit.mask_rate != HIDDEN_SHARE):
-        raise ConfigInvalid(
-            f"of tiles a quarter is hidden, and none are left aside: leave detector.fit.mask_rate "
-            f"at {HIDDEN_SHARE} and detector.fit.trim at 0."
-        )
-    if config.layout.whole and (config.layout.overlap or config.working_side != WORKING_SIDE):
-        raise ConfigInvalid(
-            "an image that is seen whole is one tile of layout.tile pixels to a side: leave out "
-            "detector.working_side and detector.layout.overlap, or use the preset `tiles`."
-        )
-    if config.layout.whole and config.defects != DefectFit():
-        raise ConfigInvalid(
-            "defects are looked for in tiles, not in images that are seen whole: leave out "
-            "detector.defects, or use the preset `tiles`."
-        )
-    if isinstance(config.score, HiddenCells) and 2 * config.score.cell > config.layout.tile:
-        raise ConfigInvalid(
-            f"cells of {config.score.cell} pixels cannot be hidden in turn of a tile of "
-            f"{config.layout.tile}: set detector.score.cell to {config.layout.tile // 2} or less."
-        )
-    if config.layout.tile % 2 ** len(config.widths):
-        raise ConfigInvalid(
-            f"{len(config.widths)} stages halve a tile as often, so its side must be a multiple of "
-            f"{2 ** len(config.widths)}, not {config.layout.tile}."
-        )
 
 
 @plain_dataclass(frozen=True)
@@ -240,8 +120,7 @@ def assemble_images(
     if config.alpha is not None:
         units = splits.calibration if groups is None else set(groups[splits.calibration])
         supported(config.alpha, len(units))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with noted() as notes:
         rng = np.random.default_rng([seed, 1])
         preprocessor = fit_image_preprocessor(images, splits.fit, config, rng)
         vae = image_vae(config, preprocessor)
@@ -283,15 +162,8 @@ def assemble_images(
         found = Contamination.of_scores(scores)
         if found.is_likely:
             warnings.warn(found.message_of_images, ContaminationWarning, stacklevel=2)
-    notes = tuple(
-        dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
-    )
-    for warning in caught:
-        warnings.warn_explicit(
-            warning.message, warning.category, warning.filename, warning.lineno, source=None
-        )
-    finished = detector.calibrated(calibration, hottest, replace(detector.card, notes=notes))
-    return AssembledImages(finished, fitted, notes)
+    finished = detector.calibrated(calibration, hottest, replace(detector.card, notes=tuple(notes)))
+    return AssembledImages(finished, fitted, tuple(notes))
 
 
 def fit_image_preprocessor(
@@ -385,7 +257,7 @@ def _fit_whole(
     is_number = np.arange(vae.sizes.inputs) < vae.likelihood.targets
     owner = np.tile(np.arange(config.layout.tile**2), len(is_number) // config.layout.tile**2)
     corruption = Corruption(owner, is_number)
-    return fit(vae, config.fit, rows, watched, corruption, seed, _where(device), on_look)
+    return fit(vae, config.fit, rows, watched, corruption, seed, trained_on(device), on_look)
 
 
 def _fit_tiles(
@@ -400,7 +272,7 @@ def _fit_tiles(
     assert isinstance(config.score, HiddenCells)
     side, planes = config.layout.tile, images[0].shape[-1] + PLANES
     masks = cell_masks(side, side, planes, config.score.cell)
-    return fit_tiles(vae, config.fit, images, watched, masks, seed, _where(device), on_look)
+    return fit_tiles(vae, config.fit, images, watched, masks, seed, trained_on(device), on_look)
 
 
 def _fit_defects(
@@ -419,12 +291,8 @@ def _fit_defects(
         drawn = with_defects(rng, values[number % len(values)], values, amplitude)
         levels = defect_levels(preprocessor.standardised(drawn.values))
         samples.append(Sample.of(levels, drawn))
-    parameters = fit_defects(network, config.defects, samples, seed, _where(device))
+    parameters = fit_defects(network, config.defects, samples, seed, trained_on(device))
     return DefectModel(network, parameters)
-
-
-def _where(device: Device) -> str:
-    return "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
 
 
 Kept = TypeVar("Kept", Float32, Tiled)
@@ -449,12 +317,6 @@ def within_memory(images: Iterable[Kept]) -> Iterator[Kept]:
 
 class ImagesLeftOut(UserWarning):
     """There are more fit images than are held in memory."""
-
-
-def image_config_as_plain(config: ImageDetectorConfig) -> dict[str, Any]:
-    """The configuration as dictionaries and lists, as JSON has them."""
-    plain: dict[str, Any] = TypeAdapter(ImageDetectorConfig).dump_python(config, mode="json")
-    return plain
 
 
 def _card(

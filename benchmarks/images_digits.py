@@ -13,7 +13,8 @@ import numpy as np
 
 from anomaly.arrays import Float64, Int64
 from anomaly.data.splits import Splits, split_rows
-from anomaly.image_assembly import IMAGE_PRESETS, assemble_images
+from anomaly.image_assembly import assemble_images
+from anomaly.image_config import IMAGE_PRESETS
 from anomaly.preprocessing.images import Layout
 from benchmarks.classical import nearest_neighbours, pca_reconstruction
 from benchmarks.contest import Fit

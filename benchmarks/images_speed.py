@@ -29,12 +29,12 @@ from anomaly.fitting.defects import Sample, fit_defects
 from anomaly.fitting.tiles import fit_tiles
 from anomaly.image_assembly import (
     AMPLITUDES,
-    IMAGE_PRESETS,
     ImageSource,
     assemble_images,
     fit_image_preprocessor,
     image_vae,
 )
+from anomaly.image_config import IMAGE_PRESETS
 from anomaly.image_detector import ImageDetector
 from anomaly.models.defects import DefectNetwork
 from anomaly.models.kernels import EXACT, Kernels, training_kernels

@@ -16,7 +16,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from anomaly.arrays import Float64, Int64
 from anomaly.data.image_reader import read_images, read_mask
 from anomaly.data.pixels import Pixels
-from anomaly.image_assembly import IMAGE_PRESETS, assemble_images
+from anomaly.image_assembly import assemble_images
+from anomaly.image_config import IMAGE_PRESETS
 from anomaly.image_detector import ImageDetector, Mapped
 from anomaly.maps import TileLook, TileMaps
 from benchmarks.image_peers import PEERS, recognition

@@ -15,7 +15,8 @@ from anomaly.backends.backend import Device, open_backend
 from anomaly.data.pixels import Pixels
 from anomaly.data.splits import split_rows
 from anomaly.fitting.defects import DefectFit
-from anomaly.image_assembly import IMAGE_PRESETS, ImageDetectorConfig, assemble_images
+from anomaly.image_assembly import assemble_images
+from anomaly.image_config import IMAGE_PRESETS, ImageDetectorConfig
 from anomaly.image_detector import ImageDetector
 from anomaly.models.objective import ELBO
 from anomaly.preprocessing.images import Layout

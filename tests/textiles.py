@@ -12,7 +12,7 @@ from anomaly.data.pixels import Pixels
 from anomaly.data.splits import Splits
 from anomaly.fitting import FitConfig
 from anomaly.fitting.defects import DefectFit
-from anomaly.image_assembly import ImageDetectorConfig
+from anomaly.image_config import ImageDetectorConfig
 from anomaly.preprocessing.images import Layout
 
 SIDE = 48

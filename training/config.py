@@ -16,7 +16,7 @@ from anomaly.data.schema import STRICT, first_reason
 from anomaly.data.splits import SplitConfig
 from anomaly.errors import ConfigInvalid
 from anomaly.fitting import FitConfig
-from anomaly.image_assembly import (
+from anomaly.image_config import (
     IMAGE_PRESETS,
     ImageDetectorConfig,
     check_image_config,

@@ -10,7 +10,7 @@ from anomaly.cli.console import progress, result, say
 from anomaly.cli.console import table as table_of
 from anomaly.data.image_files import ImageReject
 from anomaly.data.options import ReadOptions
-from anomaly.image_assembly import LARGEST_WHOLE, WHOLE_SIDES
+from anomaly.image_config import LARGEST_WHOLE, WHOLE_SIDES
 from anomaly.image_detector import AnyDetector, ImageDetector, of_images
 from training.config import load_image_config
 from training.image_data import ImageData, ImageTable, find_images, usual_side

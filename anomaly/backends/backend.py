@@ -186,6 +186,15 @@ def open_backend(
     return Backend(model, BackendName.NUMPY, NumpyOps(), "cpu", block_rows)
 
 
+def trained_on(device: Device) -> str:
+    """Where torch is to compute: `cuda` or `cpu`.
+
+    Raises:
+        DeviceUnavailable: `cuda` was asked for and there is none.
+    """
+    return "cuda" if device is not Device.CPU and cuda_available(device) else "cpu"
+
+
 def cuda_available(device: Device) -> bool:
     """Whether a GPU can be used.
 

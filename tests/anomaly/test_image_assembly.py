@@ -15,17 +15,19 @@ from anomaly.data.splits import Splits
 from anomaly.errors import AlphaNotSupported, ConfigInvalid
 from anomaly.fitting.defects import DefectFit
 from anomaly.image_assembly import (
-    HIDDEN_SHARE,
-    IMAGE_PRESETS,
-    ImageDetectorConfig,
     ImagesLeftOut,
     assemble_images,
-    check_image_config,
     fit_image_preprocessor,
     image_vae,
     pixel_owner,
     shows_grey,
     within_memory,
+)
+from anomaly.image_config import (
+    HIDDEN_SHARE,
+    IMAGE_PRESETS,
+    ImageDetectorConfig,
+    check_image_config,
 )
 from anomaly.models.objective import ELBO
 from anomaly.models.posterior import PointPosterior
