@@ -43,5 +43,5 @@ constraints: ## pin what is installed now
 	$(PIP) freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 
 clean: ## remove everything that make and the demo made
-	rm -rf $(VENV) .venv-bench demo demo-images mlflow.db mlruns build dist *.egg-info .coverage \
-	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench .venv-serving demo demo-images mlflow.db mlruns build dist \
+	  *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The servers of `benchmarks.serving`, and what starts, loads and measures them."""
