@@ -15,12 +15,10 @@ from anomaly.image_detector import ImageDetector
 from service.app.edge import Edge
 from service.detectors import Served
 from service.routes import add_routes
-from service.routes.documentation import document
 from service.routes.problems import response_to
 from service.scoring.images import Images
 from service.scoring.tables import Tables
 from service.settings import Settings
-from service.wire.answer import Answer, ImageAnswer
 
 __all__ = ["create_app"]
 
@@ -50,7 +48,6 @@ def create_app(settings: Settings, served: Served) -> Edge:
     )
     app.add_exception_handler(AnomalyError, refused)
     direct = add_routes(app, requests)
-    document(app, ImageAnswer if isinstance(requests, Images) else Answer)
     return Edge(app, requests.scorer, direct)
 
 

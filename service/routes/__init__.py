@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import assert_never
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
 from service.routes.about import add_about
-from service.routes.score import SCORE_PATH, add_score
-from service.routes.score_images import add_score_images
+from service.routes.body import Endpoint
+from service.routes.documentation import document, score_operation
+from service.routes.image_documentation import score_images_operation
+from service.routes.score import score_rows
+from service.routes.score_images import score_images
 from service.scoring.images import Images
 from service.scoring.tables import Tables
 
 __all__ = ["add_routes"]
 
+SCORE_PATH = "/v1/score"
 
-def add_routes(
-    app: FastAPI, requests: Tables | Images
-) -> dict[str, Callable[[Request], Awaitable[Response]]]:
-    """Put every route on the application.
+
+def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Endpoint]:
+    """Put every route on the application, and describe them.
 
     Returns:
-        By path, those that read the request themselves and need nothing of the framework.
+        By path, those that answer to POST without the framework: its routing and its care for
+        parameters would take most of the time of a small request, and its own answers to what is
+        wrong with parameters repeat the input.
     """
+    add_about(app, requests.scorer)
     match requests:
         case Tables():
-            score = add_score(app, requests)
+            example = requests.scorer.served.example
+            operation = score_operation(requests.detector, example)
+            score = score_rows(requests)
         case Images():
-            score = add_score_images(app, requests)
+            operation = score_images_operation(requests.detector, requests.settings.limits)
+            score = score_images(requests)
         case _:
             assert_never(requests)
-    add_about(app, requests.scorer)
+    document(app, {SCORE_PATH: operation})
     return {SCORE_PATH: score}

@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from fastapi import Request
+from starlette.datastructures import QueryParams
+from starlette.types import Receive
 
 from service.routes.problems import BodyTooSlow, BodyUnreadable, MediaTypeRefused
 from service.wire.refusals import InvalidRequest, TooLarge
 
 TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+JSON_TYPE = "application/json"
+
+
+@dataclass(slots=True)
+class Post:
+    """A request with a body, as far as it has come.
+
+    Attributes:
+        receive: Where the body comes from.
+        query: As it stands in the URL.
+        request_id: Ours, or the caller's own.
+        content_type, content_encoding, content_length: The headers; empty if absent.
+    """
+
+    receive: Receive
+    query: bytes
+    request_id: str
+    content_type: str
+    content_encoding: str
+    content_length: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is sent with status 200."""
+
+    body: bytes
+    media_type: str = JSON_TYPE
+
+
+Endpoint: TypeAlias = Callable[[Post], Awaitable[Reply]]
+"""Answers a POST, or raises an error that `service.routes.problems` knows."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +66,7 @@ class Wanted:
 
 
 async def read_body(
-    request: Request, wanted: Wanted, seconds: float, hold: Callable[[int], None]
+    post: Post, wanted: Wanted, seconds: float, hold: Callable[[int], None]
 ) -> bytes:
     """The whole body.
 
@@ -44,12 +80,12 @@ async def read_body(
         BodyUnreadable: empty, or the client went away.
         Exception: whatever `hold` raises.
     """
-    declared = request.headers.get("content-length", "")
+    declared = post.content_length
     if declared.isdecimal() and int(declared[:20]) > wanted.most_bytes:
         raise _too_large(wanted)
     try:
         async with asyncio.timeout(seconds):
-            body = await _receive(request, wanted, hold)
+            body = await _receive(post.receive, wanted, hold)
     except TimeoutError as error:
         raise BodyTooSlow(
             f"the body was not complete within {seconds:g} seconds. Send it in one go, "
@@ -60,15 +96,15 @@ async def read_body(
     return body
 
 
-def read_flag(request: Request, name: str) -> bool:
+def read_flag(post: Post, name: str) -> bool:
     """The one query parameter that a path takes; absent is false.
 
     Raises:
         InvalidRequest: another parameter, or a value that is neither true nor false.
     """
-    if not request.scope["query_string"]:
+    if not post.query:
         return False
-    given = request.query_params
+    given = QueryParams(post.query)
     if given.keys() - {name} or given.get(name, "false") not in TRUTH:
         raise InvalidRequest(
             f"the query takes one parameter, `{name}`, true or false.", code="query_invalid"
@@ -76,23 +112,23 @@ def read_flag(request: Request, name: str) -> bool:
     return TRUTH[given.get(name, "false")]
 
 
-def media_type(request: Request) -> tuple[str, str]:
+def media_type(post: Post) -> tuple[str, str]:
     """What the body is by its own account, in lower case, and the parameters of that, as sent.
 
     Raises:
         MediaTypeRefused: compressed.
     """
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if post.content_encoding.strip().lower() not in ("", "identity"):
         raise MediaTypeRefused("compressed bodies are not read. Send the body as it is.")
-    name, _, parameters = request.headers.get("content-type", "").partition(";")
+    name, _, parameters = post.content_type.partition(";")
     return name.strip().lower(), parameters.strip()
 
 
-async def _receive(request: Request, wanted: Wanted, hold: Callable[[int], None]) -> bytes:
+async def _receive(receive: Receive, wanted: Wanted, hold: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise BodyUnreadable("the client went away before the body was complete.")
         chunk = message.get("body", b"")

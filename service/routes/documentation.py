@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from anomaly.data.schema import Kind
 from anomaly.detector import Detector
 from service.routes.problems import MEDIA_TYPE
-from service.wire.answer import Answer, ModelInfo, Problem
+from service.wire.answer import Answer, ImageAnswer, ModelInfo, Problem
 from service.wire.request import Mode
 
 _REF = "#/components/schemas/{name}"
@@ -28,7 +28,7 @@ def problem(description: str) -> dict[str, Any]:
     return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
-SCORE_RESPONSES: dict[int | str, dict[str, Any]] = {
+_SCORE_RESPONSES = {
     200: answered("One entry for each row, in their order.", Answer),
     400: problem("The body is empty or not JSON."),
     408: problem("The body did not arrive in time."),
@@ -48,8 +48,27 @@ _JSON_TYPES = {
 }
 
 
-def score_extra(detector: Detector, example: dict[str, list[Any]]) -> dict[str, Any]:
-    """The parameters and the body of `/v1/score`, with examples that this very model accepts."""
+def operation(
+    summary: str,
+    description: str,
+    responses: dict[int, dict[str, Any]],
+    parameters: list[dict[str, Any]],
+    body: dict[str, Any],
+) -> dict[str, Any]:
+    """What there is to be said of a route that scores."""
+    return {
+        "tags": ["score"],
+        "summary": summary,
+        "description": description,
+        "operationId": summary.lower().replace(" ", "_"),
+        "parameters": parameters,
+        "requestBody": {"required": True, **body},
+        "responses": {str(status): response for status, response in responses.items()},
+    }
+
+
+def score_operation(detector: Detector, example: dict[str, list[Any]]) -> dict[str, Any]:
+    """`POST /v1/score`, with examples that this very model accepts."""
     names = list(example)
     rows = [list(row) for row in zip(*example.values(), strict=True)]
     options = {
@@ -94,35 +113,38 @@ def score_extra(detector: Detector, example: dict[str, list[Any]]) -> dict[str, 
         "records": {"value": {"records": [dict(zip(names, row, strict=True)) for row in rows]}},
         "partial": {"value": {"columns": names, "rows": rows, "mode": Mode.PARTIAL}},
     }
-    return {
-        "parameters": [
-            {
-                "name": "explain",
-                "in": "query",
-                "description": "Also say which columns make the score of each flagged row.",
-                "schema": {"type": "boolean", "default": False},
-            }
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"oneOf": [table_form, record_form]},
-                    "examples": examples,
-                }
-            },
-        },
+    explain = {
+        "name": "explain",
+        "in": "query",
+        "description": "Also say which columns make the score of each flagged row.",
+        "schema": {"type": "boolean", "default": False},
     }
+    schema = {"oneOf": [table_form, record_form]}
+    return operation(
+        "Score rows",
+        "Scores, p-values and verdicts for up to a few thousand rows, in their order.\n\n"
+        "A row is an anomaly if and only if its p-value is at most alpha; among normal rows that "
+        "happens with probability alpha at most. The same row always gets the same score, alone or "
+        "in any company. Warnings tell what is remarkable about a row; they change no verdict.",
+        _SCORE_RESPONSES,
+        [explain],
+        {"content": {"application/json": {"schema": schema, "examples": examples}}},
+    )
 
 
-def document(app: FastAPI, answer: type) -> None:
-    """Add the components that the routes refer to; `answer` is that of the score route."""
+def document(app: FastAPI, posts: dict[str, dict[str, Any]]) -> None:
+    """Add the operations, by path, that the framework does not know of, and the components that
+    all of them refer to."""
     generate = app.openapi
-    _, components = msgspec.json.schema_components((answer, ModelInfo, Problem), ref_template=_REF)
+    _, components = msgspec.json.schema_components(
+        (Answer, ImageAnswer, ModelInfo, Problem), ref_template=_REF
+    )
 
     def openapi() -> dict[str, Any]:
         described = generate()
         described.setdefault("components", {}).setdefault("schemas", {}).update(components)
+        for path, post in posts.items():
+            described["paths"][path] = {"post": post}
         return described
 
     # The way that FastAPI's own documentation gives for extending the schema.

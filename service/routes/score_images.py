@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from fastapi import FastAPI, Request, Response
+from starlette.datastructures import QueryParams
 
-from service.routes.body import Wanted, media_type, read_body
-from service.routes.image_documentation import IMAGE_RESPONSES, image_extra
+from service.routes.body import Endpoint, Post, Reply, Wanted, media_type, read_body
 from service.routes.problems import MediaTypeRefused
-from service.routes.score import SCORE_PATH
 from service.scoring.images import Images
 from service.wire.images import read_options
 from service.wire.multipart import Upload, boundary_of, files_of
@@ -22,49 +20,31 @@ WANTED = (
 )
 
 
-def add_score_images(app: FastAPI, images: Images) -> Callable[[Request], Awaitable[Response]]:
-    """Put the route on the application.
-
-    It declares no parameters: FastAPI would read the form itself, without these limits.
-    """
-    limits, scorer = images.settings.limits, images.scorer
+def score_images(images: Images) -> Endpoint:
+    """The endpoint."""
+    limits, memory = images.settings.limits, images.scorer.memory
     wanted = Wanted(WANTED, limits.upload_bytes, "Send the images in parts.")
 
-    @app.post(
-        SCORE_PATH,
-        tags=["score"],
-        summary="Score images",
-        response_class=Response,
-        responses=IMAGE_RESPONSES,
-        openapi_extra=image_extra(images.detector, limits),
-    )
-    async def score(request: Request) -> Response:
-        """Scores, p-values and verdicts for PNG and JPEG images, in their order.
-
-        An image is an anomaly if and only if its p-value is at most alpha; among normal images
-        that happens with probability alpha at most. The same image always gets the same score,
-        alone or in any company. With `explain` each image comes with a heatmap.
-        """
-        options = read_options(request.query_params.multi_items())
-        take_apart = reader_of(request, limits.images)
-        with scorer.memory.share() as share:
-            body = await read_body(request, wanted, limits.body_seconds, share.take)
-            answer = await images.answer(
-                lambda: take_apart(body), options, request.state.request_id, share
+    async def score(post: Post) -> Reply:
+        options = read_options(QueryParams(post.query).multi_items())
+        take_apart = reader_of(post, limits.images)
+        with memory.share() as share:
+            body = await read_body(post, wanted, limits.body_seconds, share.take)
+            return Reply(
+                await images.answer(lambda: take_apart(body), options, post.request_id, share)
             )
-        return Response(answer, media_type="application/json")
 
     return score
 
 
-def reader_of(request: Request, most: int) -> Callable[[bytes], list[Upload]]:
+def reader_of(post: Post, most: int) -> Callable[[bytes], list[Upload]]:
     """How the body becomes files, by what it is by its own account.
 
     Raises:
         MediaTypeRefused: neither a form nor an image, or compressed.
         NotMultipart: a form without a boundary.
     """
-    name, parameters = media_type(request)
+    name, parameters = media_type(post)
     if name in IMAGE_TYPES:
         return lambda body: [Upload(None, memoryview(body))]
     if name != FORM_TYPE:
