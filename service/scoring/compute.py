@@ -55,11 +55,25 @@ def compute(
     """
     verdicts = detector.detect(Records.concatenate(job.records for job in jobs))
     on_scored(verdicts)
-    ends = accumulate(len(job.records) for job in jobs)
+    ends = list(accumulate(len(job.records) for job in jobs))
+    warnings = divided(verdicts.warnings, ends)
     return [
-        _result(detector, job, part(verdicts, end - len(job.records), end))
-        for job, end in zip(jobs, ends, strict=True)
+        _result(detector, job, part(verdicts, end - len(job.records), end, tuple(own)))
+        for job, end, own in zip(jobs, ends, warnings, strict=True)
     ]
+
+
+def divided(warnings: Sequence[ColumnWarning], ends: Sequence[int]) -> list[list[ColumnWarning]]:
+    """For each job its own, with rows counted from its first; `ends` says where jobs end."""
+    found: list[list[ColumnWarning]] = [[] for _ in ends]
+    starts = np.array([0, *ends[:-1]])
+    for warning in warnings:
+        owner = np.searchsorted(ends, warning.rows, side="right")
+        rows = warning.rows - starts[owner]
+        cuts = np.flatnonzero(np.diff(owner)) + 1
+        for job, of in zip(owner[[0, *cuts]].tolist(), np.split(rows, cuts), strict=True):
+            found[job].append(ColumnWarning(warning.code, warning.column, of))
+    return found
 
 
 def no_verdicts(calibration: Calibration, alpha: float | None) -> Verdicts:
@@ -70,20 +84,16 @@ def no_verdicts(calibration: Calibration, alpha: float | None) -> Verdicts:
     )
 
 
-def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
-    """The verdicts on the rows from `start` to `stop`."""
-    warnings = []
-    for warning in verdicts.warnings:
-        first, last = np.searchsorted(warning.rows, (start, stop))
-        if first < last:
-            rows = warning.rows[first:last] - start
-            warnings.append(ColumnWarning(warning.code, warning.column, rows))
+def part(
+    verdicts: Verdicts, start: int, stop: int, warnings: tuple[ColumnWarning, ...]
+) -> Verdicts:
+    """The verdicts on the rows from `start` to `stop`, with their own warnings."""
     return Verdicts(
         verdicts.scores[start:stop],
         verdicts.p_values[start:stop],
         verdicts.is_anomaly[start:stop],
         verdicts.alpha,
-        tuple(warnings),
+        warnings,
     )
 
 
