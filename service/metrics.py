@@ -7,6 +7,7 @@ methods. So no caller can make the series grow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -33,18 +34,19 @@ OTHER_FEATURES = "(other)"
 
 LEVEL = "anomaly"
 
+OUTCOMES = ("loaded", "refused", "unreachable", "rolled_back")
+
+Version: TypeAlias = tuple[str, str]
+"""Name and version of a model."""
+
 
 class Metrics:
-    """The metrics of one application, in a registry of its own.
+    """The metrics of one service, in a registry of its own."""
 
-    Args:
-        model, version: Of the detector that is served.
-        features: Names that may be labels; what else is remarked shares one.
-    """
-
-    def __init__(self, model: str, version: str, features: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._features = frozenset(features[:MOST_FEATURES])
+        self._features: frozenset[str] = frozenset()
+        self._versions: list[Version] = []
 
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(name, text, labels, registry=registry)
@@ -77,14 +79,12 @@ class Metrics:
             "http_request_size_bytes", "Of request bodies.", BODY_BYTES, "handler", (NO_HANDLER,)
         )
         labels = ("model", "version")
-        self._scored = counter("anomaly_rows_scored_total", "Rows scored.", labels).labels(
-            model, version
-        )
+        self._scored = counter("anomaly_rows_scored_total", "Rows scored.", labels)
         self._flagged = counter(
             "anomaly_rows_flagged_total",
             "Rows flagged at the model's own false-alarm rate, whatever rate a request asks for.",
             (*labels, "level"),
-        ).labels(model, version, LEVEL)
+        )
         self._margin = histogram(
             "anomaly_score_margin_ratio",
             "Scores on the scale on which 0 is the median normal row and 1 the threshold.",
@@ -102,6 +102,15 @@ class Metrics:
             (*labels, "run_id", "alias", "digest", "device"),
         )
         self._loaded = gauge("anomaly_model_loaded_timestamp_seconds", "When it was loaded.")
+        self._reloads = counter(
+            "anomaly_model_reload_total", "Attempts to serve another version.", ("outcome",)
+        )
+        for outcome in OUTCOMES:
+            self._reloads.labels(outcome)
+        self._stale = gauge(
+            "anomaly_model_stale",
+            "1 if another version should be served, or the registry does not say which.",
+        )
         self._rejected = counter(
             "anomaly_rejected_rows_total", "Rows that were not scored.", ("reason",)
         )
@@ -133,29 +142,50 @@ class Metrics:
         )
         self._answered: dict[tuple[str, str, int], Counter] = {}
 
-    def model_loaded(
+    def serving(
         self,
         calibration: Calibration,
         *,
         info: dict[str, str],
         loaded_at: float,
+        features: Sequence[str],
         queue_rows: Callable[[], int],
     ) -> None:
-        """Describe what is served.
+        """Describe what is served from now on. Counts of the version before are kept until the next
+        one comes: a scrape may not have seen the last of them.
 
         Args:
             info: The labels of `anomaly_model_info`.
             loaded_at: Seconds since 1970, UTC.
+            features: Names that may be labels; what else is remarked shares one.
             queue_rows: Asked at every scrape.
         """
+        version = (info["model"], info["version"])
+        self._versions = [known for known in self._versions if known != version]
+        for old in self._versions[:-1]:
+            self._scored.remove(*old)
+            self._flagged.remove(*old, LEVEL)
+        self._versions = [*self._versions[-1:], version]
+        self._scored.labels(*version)
+        self._flagged.labels(*version, LEVEL)
+        self._features = frozenset(features[:MOST_FEATURES])
         self._threshold.labels(LEVEL).set(calibration.threshold)
         self._alpha.set(calibration.alpha)
         self._calibration_rows.set(calibration.n)
+        self._info.clear()
         self._info.labels(**info).set(1)
         self._loaded.set(loaded_at)
         self._queue_rows.set_function(queue_rows)
 
-    def rows_scored(self, verdicts: Verdicts, calibration: Calibration) -> None:
+    def reloaded(self, outcome: str) -> None:
+        """Count an attempt to serve another version; one of `OUTCOMES`."""
+        self._reloads.labels(outcome).inc()
+
+    def stale(self, is_stale: bool) -> None:
+        """Whether what is served is not known to be what should be."""
+        self._stale.set(is_stale)
+
+    def rows_scored(self, verdicts: Verdicts, calibration: Calibration, by: Version) -> None:
         """Count rows with their verdicts at the model's own alpha, and what was remarkable about
         them."""
         margins = calibration.margins(verdicts.scores)
@@ -164,8 +194,8 @@ class Metrics:
         self._margin.many(np.where(verdicts.is_anomaly, above, np.minimum(margins, 1.0)))
         self._p_value.many(verdicts.p_values)
         self._score.many(verdicts.scores)
-        self._scored.inc(len(verdicts))
-        self._flagged.inc(int(verdicts.is_anomaly.sum()))
+        self._scored.labels(*by).inc(len(verdicts))
+        self._flagged.labels(*by, LEVEL).inc(int(verdicts.is_anomaly.sum()))
         for warning in verdicts.warnings:
             self._remarked(warning)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, assert_never
 
 from fastapi import FastAPI, Request, Response
@@ -17,27 +15,21 @@ from service.detectors import Served
 from service.routes import add_routes
 from service.routes.problems import response_to
 from service.scoring.images import Images
+from service.scoring.scorer import Common
 from service.scoring.tables import Tables
-from service.settings import Settings
 
 __all__ = ["create_app"]
 
 TITLE = "Anomaly detection"
 
 
-def create_app(settings: Settings, served: Served) -> Edge:
+def create_app(served: Served, common: Common) -> Edge:
     """The application for one detector."""
-    requests = requests_for(served, settings)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await requests.close()
-
+    requests = requests_for(served, common)
+    settings = common.settings
     options: dict[str, Any] = {
         "title": TITLE,
         "version": f"{served.name} {served.version}",
-        "lifespan": lifespan,
         # A redirect would repeat the caller's Host header.
         "redirect_slashes": False,
     }
@@ -48,7 +40,7 @@ def create_app(settings: Settings, served: Served) -> Edge:
     )
     app.add_exception_handler(AnomalyError, refused)
     direct = add_routes(app, requests)
-    return Edge(app, requests.scorer, direct)
+    return Edge(app, requests, direct)
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -56,12 +48,12 @@ async def refused(request: Request, error: Exception) -> Response:
     return response_to(error, request.state.request_id)
 
 
-def requests_for(served: Served, settings: Settings) -> Tables | Images:
+def requests_for(served: Served, common: Common) -> Tables | Images:
     """What answers requests to the kind of detector that is served."""
     match served.detector:
         case Detector() as detector:
-            return Tables(served, detector, settings)
+            return Tables(served, detector, common)
         case ImageDetector() as detector:
-            return Images(served, detector, settings)
+            return Images(served, detector, common)
         case _:
             assert_never(served.detector)

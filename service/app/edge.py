@@ -21,7 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.metrics import NO_HANDLER
 from service.routes.body import Endpoint, Post
 from service.routes.problems import MEDIA_TYPE, response_for, response_to
+from service.scoring.images import Images
 from service.scoring.scorer import Scorer
+from service.scoring.tables import Tables
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -40,14 +42,21 @@ class Edge:
 
     Attributes:
         app: The framework, with all its routes.
-        scorer: With its metrics and its queue.
+        requests: What answers to them, with its queue.
         direct: By path, what answers to POST without it.
     """
 
-    def __init__(self, app: ASGIApp, scorer: Scorer[Any, Any], direct: Mapping[str, Endpoint]):
+    def __init__(
+        self, app: ASGIApp, requests: Tables | Images, direct: Mapping[str, Endpoint]
+    ) -> None:
         self.app = app
-        self.scorer = scorer
+        self.requests = requests
         self.direct = direct
+
+    @property
+    def scorer(self) -> Scorer[Any, Any]:
+        """Of the requests."""
+        return self.requests.scorer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -181,6 +190,8 @@ class Exchange:
             (b"x-content-type-options", b"nosniff"),
         ]
         # The rest of a body that nobody will read must not keep the connection.
-        if self.scorer.draining or (self.body_pending and self.status >= HTTPStatus.BAD_REQUEST):
+        if self.scorer.common.draining or (
+            self.body_pending and self.status >= HTTPStatus.BAD_REQUEST
+        ):
             found.append((b"connection", b"close"))
         return found

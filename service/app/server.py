@@ -15,10 +15,11 @@ from prometheus_client import start_http_server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from anomaly.errors import ConfigInvalid
-from service.app import create_app
+from service.app.switch import Switch
 from service.detectors import Served
+from service.metrics import Metrics
 from service.routes.problems import MEDIA_TYPE
-from service.scoring.scorer import Scorer
+from service.scoring.scorer import Common
 from service.settings import Limits, Settings
 from service.wire.answer import JSON, Problem
 
@@ -101,21 +102,21 @@ def guarded_by(limits: Limits) -> type[GuardedHttp]:
 class DrainingServer(uvicorn.Server):
     """Says no at `/readyz` first, serves on while the others learn of it, and exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, scorer: Scorer[Any, Any]) -> None:
+    def __init__(self, config: uvicorn.Config, common: Common) -> None:
         super().__init__(config)
-        self.scorer = scorer
+        self.common = common
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first SIGTERM drains, the first Ctrl-C stops at once but finishes what it began,
         and the second of either ends all that."""
         if self.should_exit:
             self.force_exit = True
-        elif self.scorer.draining or sig == signal.SIGINT or not self.started:
+        elif self.common.draining or sig == signal.SIGINT or not self.started:
             self.should_exit = True
         else:
-            seconds = self.scorer.settings.drain_seconds
+            seconds = self.common.settings.drain_seconds
             self._loop.call_soon_threadsafe(self._loop.call_later, seconds, self._stop)
-        self.scorer.draining = True
+        self.common.draining = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -138,11 +139,12 @@ class Server:
     """
 
     def __init__(self, settings: Settings, served: Served) -> None:
-        app = create_app(settings, served)
+        common = Common(settings)
+        self.switch = Switch(served, common)
         self._socket = listen(settings.host, settings.port)
-        self._metrics = _serve_metrics(settings, app.scorer)
+        self._metrics = _serve_metrics(settings, common.metrics)
         config = uvicorn.Config(
-            app,
+            self.switch,
             http=guarded_by(settings.limits),
             ws="none",
             access_log=False,
@@ -151,7 +153,7 @@ class Server:
             proxy_headers=False,
             timeout_graceful_shutdown=settings.grace_seconds,
         )
-        self._server = DrainingServer(config, app.scorer)
+        self._server = DrainingServer(config, common)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self.metrics_url = f"http://{host}:{self._metrics.server_port}/metrics"
@@ -177,9 +179,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise _cannot_listen(host, port, error) from error
 
 
-def _serve_metrics(settings: Settings, scorer: Scorer[Any, Any]) -> Any:
+def _serve_metrics(settings: Settings, metrics: Metrics) -> Any:
     try:
-        server, _ = start_http_server(settings.metrics_port, settings.host, scorer.metrics.registry)
+        server, _ = start_http_server(settings.metrics_port, settings.host, metrics.registry)
     except OSError as error:
         raise _cannot_listen(settings.host, settings.metrics_port, error) from error
     return server

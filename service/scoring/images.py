@@ -18,8 +18,7 @@ from service.detectors import Served
 from service.scoring.image_answers import to_image_answer
 from service.scoring.image_compute import ImageJob, ImageResult, compute_images
 from service.scoring.memory import Share
-from service.scoring.scorer import Scorer
-from service.settings import Settings
+from service.scoring.scorer import Common, Scorer
 from service.wire.answer import JSON
 from service.wire.images import ImageOptions, ImageRequest, open_images
 from service.wire.multipart import Upload
@@ -34,12 +33,12 @@ MOST_WORKERS = 4
 class Images:
     """Files to bytes, for one detector of images."""
 
-    def __init__(self, served: Served, detector: ImageDetector, settings: Settings) -> None:
+    def __init__(self, served: Served, detector: ImageDetector, common: Common) -> None:
         self.detector = detector
-        self.settings = settings
+        self.settings = settings = common.settings
         self.scorer: Scorer[ImageJob, ImageResult] = Scorer(
             served,
-            settings,
+            common,
             lambda jobs: compute_images(detector, jobs),
             max_rows=settings.queue.max_images,
             max_batch_rows=settings.queue.max_batch_images,
@@ -76,7 +75,7 @@ class Images:
         request = await self._open(uploads, options, share)
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
-        self.metrics.rows_scored(self.detector.verdicts(result.scores), self.detector.calibration)
+        self.scorer.rows_scored(self.detector.verdicts(result.scores))
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         answer = partial(
             to_image_answer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from anomaly.detector import Verdicts
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
 from service.metrics import Metrics
@@ -16,6 +17,21 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+class Common:
+    """What every version of the model shares.
+
+    Attributes:
+        memory: For the bodies of requests, and what is made of them.
+        draining: Set when the service is about to stop.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.memory = Memory(settings.queue.max_bytes)
+        self.draining = False
+
+
 class Scorer(Generic[Job, Result]):
     """Scores the jobs of all callers with one detector.
 
@@ -25,15 +41,13 @@ class Scorer(Generic[Job, Result]):
         features: Names that may be labels of metrics.
 
     Attributes:
-        memory: For the bodies of requests, and what is made of them.
         model: Its name, as every answer carries it.
-        draining: Set when the service is about to stop.
     """
 
     def __init__(
         self,
         served: Served,
-        settings: Settings,
+        common: Common,
         compute: Callable[[Sequence[Job]], Sequence[Result]],
         *,
         max_rows: int,
@@ -42,17 +56,22 @@ class Scorer(Generic[Job, Result]):
         quick_rows: int = 0,
     ) -> None:
         self.served = served
-        self.settings = settings
-        self.draining = False
-        self.memory = Memory(settings.queue.max_bytes)
-        self.metrics = Metrics(served.name, served.version, features)
+        self.common = common
+        self.settings = common.settings
+        self.metrics = common.metrics
+        self.memory = common.memory
         self.batcher: Batcher[Job, Result] = Batcher(
             compute, max_rows, max_batch_rows, self.metrics.batch_scored, served.unit, quick_rows
         )
         self.model = ModelName(
             served.name, served.version, served.digest, served.alias, served.run_id
         )
-        self.metrics.model_loaded(
+        self._features = features
+
+    def begin(self) -> None:
+        """Tell the metrics that this is what is served from now on."""
+        served = self.served
+        self.metrics.serving(
             served.detector.calibration,
             info={
                 "model": served.name,
@@ -63,13 +82,20 @@ class Scorer(Generic[Job, Result]):
                 "device": served.device,
             },
             loaded_at=served.loaded_at.timestamp(),
+            features=self._features,
             queue_rows=lambda: self.batcher.waiting_rows,
         )
+
+    def rows_scored(self, verdicts: Verdicts) -> None:
+        """Count rows with their verdicts at the model's own alpha."""
+        served = self.served
+        calibration = served.detector.calibration
+        self.metrics.rows_scored(verdicts, calibration, (served.name, served.version))
 
     @property
     def is_ready(self) -> bool:
         """Whether another request would be taken gladly."""
-        return not (self.draining or self.batcher.is_full or self.memory.is_full)
+        return not (self.common.draining or self.batcher.is_full or self.memory.is_full)
 
     async def score(self, job: Job, rows: int, *, is_slow: bool = False) -> Result:
         """The result of a job of so many rows; see `Batcher.submit`.

@@ -18,6 +18,7 @@ from anomaly.fitting import FitConfig
 from service.app import create_app
 from service.app.edge import Edge
 from service.detectors import Served, open_served
+from service.scoring.scorer import Common
 from service.settings import Settings
 from tests.service.pumps import SCHEMA, Caller, normal_records
 from tests.service.weave import ImageCaller
@@ -58,7 +59,9 @@ def make_app(served: Served) -> Callable[..., Edge]:
     """An application with settings of its own."""
 
     def make(**settings: Any) -> Edge:
-        return create_app(Settings(model="pumps", **settings), served)
+        app = create_app(served, Common(Settings(model="pumps", **settings)))
+        app.scorer.begin()
+        return app
 
     return make
 
@@ -80,7 +83,9 @@ def make_image_app(served_images: Served) -> Callable[..., Edge]:
     """An application for images with settings of its own."""
 
     def make(**settings: Any) -> Edge:
-        return create_app(Settings(model="weave", **settings), served_images)
+        app = create_app(served_images, Common(Settings(model="weave", **settings)))
+        app.scorer.begin()
+        return app
 
     return make
 

@@ -21,6 +21,15 @@ from service.metrics import LEVEL, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metr
 from tests.service.pumps import Caller, as_request, normal_records
 
 MODEL = (("model", "pumps"), ("version", "unregistered"))
+PUMPS_1 = ("pumps", "1")
+INFO = {
+    "model": "pumps",
+    "version": "1",
+    "run_id": "",
+    "alias": "",
+    "digest": "",
+    "device": "cpu",
+}
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
@@ -151,9 +160,11 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
     scores = calibration.threshold + calibration.tolerance * np.array([-2, -0.5, 0, 0.5, 2, 1e6])
     p_values = calibration.p_values(scores)
     flagged = calibration.is_anomaly(p_values)
-    metrics = Metrics("pumps", "1", detector.schema.names)
+    metrics = Metrics()
 
-    metrics.rows_scored(Verdicts(scores, p_values, flagged, calibration.alpha, ()), calibration)
+    metrics.rows_scored(
+        Verdicts(scores, p_values, flagged, calibration.alpha, ()), calibration, PUMPS_1
+    )
 
     found = samples(metrics.registry)
     up_to_one = found[("anomaly_score_margin_ratio_bucket", "1")]
@@ -162,14 +173,21 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
 
 def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     wide = Schema(tuple(Column(f"x{i}", Kind.NUMERIC) for i in range(MOST_FEATURES + 20)))
-    metrics = Metrics("pumps", "1", wide.names)
+    metrics = Metrics()
+    metrics.serving(
+        detector.calibration,
+        info=INFO,
+        loaded_at=0.0,
+        features=wide.names,
+        queue_rows=lambda: 0,
+    )
     warnings = tuple(
         ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
     )
     none = np.zeros(0)
 
     metrics.rows_scored(
-        Verdicts(none, none, none.astype(bool), 0.01, warnings), detector.calibration
+        Verdicts(none, none, none.astype(bool), 0.01, warnings), detector.calibration, PUMPS_1
     )
 
     text = generate_latest(metrics.registry).decode()
@@ -203,3 +221,25 @@ def test_flags_are_counted_at_the_models_rate_whatever_a_request_asks_for(
     assert sum(answer["is_anomaly"]) > expected
     counted = caller.samples()[("anomaly_rows_flagged_total", (("level", LEVEL), *MODEL))]
     assert counted == expected
+
+
+def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Detector) -> None:
+    """A scrape may not have seen the last of them; and they must not pile up for ever."""
+    metrics = Metrics()
+    kept = []
+    for version in "12345":
+        metrics.serving(
+            detector.calibration,
+            info={**INFO, "version": version},
+            loaded_at=float(version),
+            features=(),
+            queue_rows=lambda: 0,
+        )
+        text = generate_latest(metrics.registry).decode()
+        kept.append(
+            [v for v in "12345" if f'rows_scored_total{{model="pumps",version="{v}"' in text]
+        )
+        assert text.count("anomaly_model_info{") == 1
+        assert f'version="{version}"' in text.split("anomaly_model_info{")[1].splitlines()[0]
+
+    assert kept == [["1"], ["1", "2"], ["2", "3"], ["3", "4"], ["4", "5"]]

@@ -24,7 +24,7 @@ def test_a_draining_service_is_alive_but_not_ready(
     make_app: Callable[..., Edge], path: str
 ) -> None:
     app = make_app()
-    app.scorer.draining = True
+    app.scorer.common.draining = True
     caller = Caller(app)
 
     answer = caller("GET", path)
@@ -36,7 +36,7 @@ def test_a_draining_service_is_alive_but_not_ready(
 
 def test_while_draining_connections_are_closed(make_app: Callable[..., Edge]) -> None:
     app = make_app()
-    app.scorer.draining = True
+    app.scorer.common.draining = True
 
     assert Caller(app)("GET", "/livez").headers["connection"] == "close"
 

@@ -1,0 +1,122 @@
+"""Which version answers. A request stays with the one that it began with."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from starlette.types import Receive, Scope, Send
+
+from anomaly.detector import Detector
+from anomaly.errors import AnomalyError
+from anomaly.image_detector import AnyDetector
+from service.app import create_app
+from service.app.edge import Edge
+from service.detectors import Served
+from service.scoring.scorer import Common
+
+
+class Incompatible(AnomalyError):
+    """Callers of the version that is served would be refused by the other one."""
+
+    code = "model_incompatible"
+
+
+class NothingToRollBack(AnomalyError):
+    """No other version was served before."""
+
+    code = "nothing_to_roll_back"
+
+
+class Switch:
+    """The outermost application: hands every request to the version that is served.
+
+    Each version has an application of its own, with its routes, its documentation and its queue, so
+    that nothing can mix them. The version before stays in memory, to be served again at once.
+
+    Attributes:
+        current: What is served.
+        previous: What was served before; None if nothing was.
+    """
+
+    def __init__(self, served: Served, common: Common) -> None:
+        self.common = common
+        self.current = create_app(served, common)
+        self.previous: Edge | None = None
+        self.current.scorer.begin()
+        self._lock = Lock()
+
+    @property
+    def served(self) -> Served:
+        """The model that is served."""
+        return self.current.scorer.served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self.current(scope, receive, send)
+
+    def serve(self, served: Served) -> None:
+        """Serve another version from the next request on; from any thread.
+
+        Raises:
+            Incompatible: it would refuse what callers send now.
+        """
+        check_compatible(self.served.detector, served.detector)
+        new = create_app(served, self.common)
+        with self._lock:
+            self._begin(new)
+
+    def roll_back(self) -> Served:
+        """Serve the version before again, and keep this one as the one before.
+
+        Raises:
+            NothingToRollBack: there is none.
+        """
+        with self._lock:
+            if self.previous is None:
+                raise NothingToRollBack(
+                    "no other version was served since the service started. Point the alias at "
+                    "another version, or restart with `models:/NAME/VERSION`."
+                )
+            self._begin(self.previous)
+        return self.served
+
+    def _begin(self, new: Edge) -> None:
+        self.previous, self.current = self.current, new
+        new.scorer.begin()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """By the time that the server says stop, every request has its answer."""
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.current.requests.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def check_compatible(old: AnyDetector, new: AnyDetector) -> None:
+    """Refuse a model that would refuse what callers of the old one send.
+
+    Raises:
+        Incompatible: it says why.
+    """
+    if isinstance(old, Detector) is not isinstance(new, Detector):
+        raise Incompatible("one scores rows of a table, and the other scores images.")
+    if not isinstance(old, Detector) or not isinstance(new, Detector):
+        return
+    sent = {column.name: column for column in old.schema.required}
+    for column in new.schema.required:
+        before = sent.get(column.name)
+        if before is None:
+            reason = f"needs the column {column.name!r}, which callers do not send"
+        elif before.kind is not column.kind:
+            reason = f"takes {column.name!r} as {column.kind}, and callers send {before.kind}"
+        elif before.nullable and not column.nullable:
+            reason = f"takes no missing value in {column.name!r}, and callers may send some"
+        else:
+            continue
+        raise Incompatible(f"it {reason}.")
+    if unknown := set(old.schema.names) - set(new.schema.names):
+        listed = ", ".join(map(repr, sorted(unknown)))
+        raise Incompatible(f"it does not know columns that callers may send: {listed}.")
