@@ -33,7 +33,7 @@ def serve(
     Everything else is set by environment variables, such as ANOMALY_SERVICE__LIMITS__ROWS=500.
     """
     from service.app.server import Server
-    from service.detectors import open_served
+    from service.origin import open_model
     from service.settings import read_settings
 
     settings = read_settings(
@@ -46,8 +46,8 @@ def serve(
         no_auth=no_auth or None,
         docs=False if no_docs else None,
     )
-    served = open_served(settings.model, settings.device)
-    server = Server(settings, served)
+    served, origin, is_stale = open_model(settings.model, settings.device, settings.cache)
+    server = Server(settings, served, origin, is_stale=is_stale)
     calibration = served.detector.calibration
     version = f"version {served.version}, " if served.alias or served.run_id else ""
     typer.echo(

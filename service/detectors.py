@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,39 +53,16 @@ class Served:
         return "rows" if isinstance(self.detector, Detector) else "images"
 
 
-def open_served(model: str, device: Device) -> Served:
-    """Load from a directory or from MLflow, and score a block once so that the first caller
-    does not wait for it.
-
-    Args:
-        model: A directory, or a URI such as `models:/pumps@champion`.
+def open_directory(directory: Path, device: Device) -> Served:
+    """Load what `anomaly train` or `save` wrote; it has the name of its directory.
 
     Raises:
-        ModelNotFound: no such directory, model, version or alias.
-        ArtifactRejected: incomplete, altered, or it scores its golden rows differently here.
-        DependencyDown: the registry does not answer.
-        DeviceUnavailable: `cuda` was asked for and there is none.
+        ModelNotFound, ArtifactRejected, DeviceUnavailable: see `load_served`.
     """
-    if not model.startswith("models:/"):
-        directory = Path(model)
-        return _served(directory, device, name=directory.resolve().name)
-    from anomaly.artifact.mlflow_flavor import fetch
-
-    # mkdtemp makes the directory with mode 0700: nobody else can swap a file between download
-    # and check.
-    with tempfile.TemporaryDirectory(prefix="anomaly-") as folder:
-        found = fetch(model, Path(folder))
-        return _served(
-            found.directory,
-            device,
-            name=found.name,
-            version=found.version,
-            run_id=found.run_id,
-            alias=found.alias,
-        )
+    return load_served(directory, device, name=directory.resolve().name)
 
 
-def _served(
+def load_served(
     directory: Path,
     device: Device,
     *,
@@ -95,6 +71,13 @@ def _served(
     run_id: str = "",
     alias: str | None = None,
 ) -> Served:
+    """Load and verify, and score a block once so that the first caller does not wait for it.
+
+    Raises:
+        ModelNotFound: there is no model in the directory.
+        ArtifactRejected: incomplete, altered, or it scores its golden rows differently here.
+        DeviceUnavailable: `cuda` was asked for and there is none.
+    """
     detector = load_directory(directory, device)
     return Served(
         detector,

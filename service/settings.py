@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -100,6 +101,22 @@ class Queue(_Group):
     max_bytes: Count = 2**30
 
 
+class Reload(_Group):
+    """How a service that was given an alias follows it.
+
+    Attributes:
+        seconds: Between two looks; 0 looks only when told to.
+    """
+
+    seconds: Annotated[float, Field(ge=0)] = 30.0
+
+
+def default_cache() -> Path:
+    """Where programs of this user keep what they could fetch again."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "anomaly"
+
+
 class Settings(BaseSettings):
     """The whole configuration of one service.
 
@@ -107,6 +124,7 @@ class Settings(BaseSettings):
         model: A directory, or a URI such as `models:/pumps@champion`.
         host: The address that is listened on. Anything but loopback needs `no_auth`.
         metrics_port: `/metrics` has its own; port 0 lets the system choose, here and above.
+        cache: The folder of the last good copies of registered models.
         docs: Whether `/docs`, `/redoc` and `/openapi.json` are there.
         no_auth: Says aloud that whoever reaches the address may use the service.
         drain_seconds: How long requests are still taken after SIGTERM, while `/readyz` says no.
@@ -127,8 +145,10 @@ class Settings(BaseSettings):
     unseen_category: UnseenCategory = UnseenCategory.WARN
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
     grace_seconds: Count = 30
+    cache: Path = Field(default_factory=default_cache)
     limits: Limits = Limits()
     queue: Queue = Queue()
+    reload: Reload = Reload()
 
     @model_validator(mode="after")
     def _open_only_when_said(self) -> Settings:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+from functools import partial
 from http import HTTPStatus
 from types import FrameType
 from typing import Any
@@ -17,10 +18,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from anomaly.errors import ConfigInvalid
 from service.app.switch import Switch
 from service.detectors import Served
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.origin import Origin
 from service.routes.problems import MEDIA_TYPE
 from service.scoring.scorer import Common
 from service.settings import Limits, Settings
+from service.watcher import Watcher
 from service.wire.answer import JSON, Problem
 
 BACKLOG = 2048
@@ -138,9 +142,19 @@ class Server:
         ConfigInvalid: an address that cannot be listened on.
     """
 
-    def __init__(self, settings: Settings, served: Served) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        served: Served,
+        origin: Origin | None = None,
+        *,
+        is_stale: bool = False,
+    ) -> None:
         common = Common(settings)
         self.switch = Switch(served, common)
+        self._watcher = _watcher(settings, self.switch, origin)
+        common.lifecycle = _lifecycle(self.switch, self._watcher)
+        common.metrics.stale(is_stale)
         self._socket = listen(settings.host, settings.port)
         self._metrics = _serve_metrics(settings, common.metrics)
         config = uvicorn.Config(
@@ -160,10 +174,31 @@ class Server:
 
     def run(self) -> None:
         """Serve until a signal says stop, then finish what was begun."""
+        if self._watcher is not None:
+            self._watcher.start()
         try:
             self._server.run(sockets=[self._socket])
         finally:
+            if self._watcher is not None:
+                self._watcher.stop()
             self._metrics.shutdown()
+
+
+def _watcher(settings: Settings, switch: Switch, origin: Origin | None) -> Watcher | None:
+    """A numbered version never moves; there is nothing to watch."""
+    if origin is None or switch.served.alias is None:
+        return None
+    metrics, seconds = switch.common.metrics, settings.reload.seconds
+    return Watcher(origin, lambda: switch.served, switch.serve, metrics, seconds)
+
+
+def _lifecycle(switch: Switch, watcher: Watcher | None) -> Lifecycle:
+    def roll_back() -> Served:
+        served = switch.roll_back() if watcher is None else watcher.roll_back(switch.roll_back)
+        switch.common.metrics.reloaded("rolled_back")
+        return served
+
+    return Lifecycle(None if watcher is None else partial(watcher.look, again=True), roll_back)
 
 
 def listen(host: str, port: int) -> socket.socket:

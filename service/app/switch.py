@@ -7,24 +7,12 @@ from threading import Lock
 from starlette.types import Receive, Scope, Send
 
 from anomaly.detector import Detector
-from anomaly.errors import AnomalyError
 from anomaly.image_detector import AnyDetector
 from service.app import create_app
 from service.app.edge import Edge
 from service.detectors import Served
+from service.routes.problems import ModelRejected
 from service.scoring.scorer import Common
-
-
-class Incompatible(AnomalyError):
-    """Callers of the version that is served would be refused by the other one."""
-
-    code = "model_incompatible"
-
-
-class NothingToRollBack(AnomalyError):
-    """No other version was served before."""
-
-    code = "nothing_to_roll_back"
 
 
 class Switch:
@@ -60,7 +48,7 @@ class Switch:
         """Serve another version from the next request on; from any thread.
 
         Raises:
-            Incompatible: it would refuse what callers send now.
+            ModelRejected: it would refuse what callers send now.
         """
         check_compatible(self.served.detector, served.detector)
         new = create_app(served, self.common)
@@ -71,11 +59,11 @@ class Switch:
         """Serve the version before again, and keep this one as the one before.
 
         Raises:
-            NothingToRollBack: there is none.
+            ModelRejected: there is none.
         """
         with self._lock:
             if self.previous is None:
-                raise NothingToRollBack(
+                raise ModelRejected(
                     "no other version was served since the service started. Point the alias at "
                     "another version, or restart with `models:/NAME/VERSION`."
                 )
@@ -99,10 +87,10 @@ def check_compatible(old: AnyDetector, new: AnyDetector) -> None:
     """Refuse a model that would refuse what callers of the old one send.
 
     Raises:
-        Incompatible: it says why.
+        ModelRejected: it says why.
     """
     if isinstance(old, Detector) is not isinstance(new, Detector):
-        raise Incompatible("one scores rows of a table, and the other scores images.")
+        raise ModelRejected("one scores rows of a table, and the other scores images.")
     if not isinstance(old, Detector) or not isinstance(new, Detector):
         return
     sent = {column.name: column for column in old.schema.required}
@@ -116,7 +104,7 @@ def check_compatible(old: AnyDetector, new: AnyDetector) -> None:
             reason = f"takes no missing value in {column.name!r}, and callers may send some"
         else:
             continue
-        raise Incompatible(f"it {reason}.")
+        raise ModelRejected(f"it {reason}.")
     if unknown := set(old.schema.names) - set(new.schema.names):
         listed = ", ".join(map(repr, sorted(unknown)))
-        raise Incompatible(f"it does not know columns that callers may send: {listed}.")
+        raise ModelRejected(f"it does not know columns that callers may send: {listed}.")

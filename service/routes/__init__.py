@@ -10,6 +10,7 @@ from service.routes.about import add_about
 from service.routes.body import Endpoint
 from service.routes.documentation import document, score_operation
 from service.routes.image_documentation import score_images_operation
+from service.routes.lifecycle import add_lifecycle
 from service.routes.score import score_rows
 from service.routes.score_images import score_images
 from service.scoring.images import Images
@@ -29,6 +30,7 @@ def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Endpoint]:
         wrong with parameters repeat the input.
     """
     add_about(app, requests.scorer)
+    add_lifecycle(app, requests.scorer)
     match requests:
         case Tables():
             example = requests.scorer.served.example

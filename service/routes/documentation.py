@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from anomaly.data.schema import Kind
 from anomaly.detector import Detector
 from service.routes.problems import MEDIA_TYPE
-from service.wire.answer import Answer, ImageAnswer, ModelInfo, Problem
+from service.wire.answer import Answer, ImageAnswer, ModelInfo, Problem, Reloaded
 from service.wire.request import Mode
 
 _REF = "#/components/schemas/{name}"
@@ -137,7 +137,7 @@ def document(app: FastAPI, posts: dict[str, dict[str, Any]]) -> None:
     all of them refer to."""
     generate = app.openapi
     _, components = msgspec.json.schema_components(
-        (Answer, ImageAnswer, ModelInfo, Problem), ref_template=_REF
+        (Answer, ImageAnswer, ModelInfo, Problem, Reloaded), ref_template=_REF
     )
 
     def openapi() -> dict[str, Any]:

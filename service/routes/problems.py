@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import Response
 
-from anomaly.errors import AlphaNotSupported, AnomalyError, BadData
+from anomaly.errors import AlphaNotSupported, AnomalyError, BadData, DependencyDown, ModelNotFound
 from service.batcher import Overloaded
 from service.wire.answer import JSON, Problem
 from service.wire.refusals import (
@@ -46,6 +46,12 @@ class NotReady(AnomalyError):
     code = "not_ready"
 
 
+class ModelRejected(AnomalyError):
+    """Another version of the model is not served."""
+
+    code = "model_rejected"
+
+
 STATUS: dict[type[Exception], HTTPStatus] = {
     NotJSON: HTTPStatus.BAD_REQUEST,
     NotMultipart: HTTPStatus.BAD_REQUEST,
@@ -59,6 +65,9 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     AlphaNotSupported: HTTPStatus.UNPROCESSABLE_ENTITY,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    ModelRejected: HTTPStatus.CONFLICT,
+    ModelNotFound: HTTPStatus.NOT_FOUND,
+    DependencyDown: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of an error is that of its nearest class here. Any other error is a bug, and 500."""
 

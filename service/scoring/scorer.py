@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from anomaly.detector import Verdicts
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.scoring.memory import Memory
 from service.settings import Settings
@@ -23,6 +24,7 @@ class Common:
     Attributes:
         memory: For the bodies of requests, and what is made of them.
         draining: Set when the service is about to stop.
+        lifecycle: What administrators can do; None where nothing can be done.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -30,6 +32,7 @@ class Common:
         self.metrics = Metrics()
         self.memory = Memory(settings.queue.max_bytes)
         self.draining = False
+        self.lifecycle: Lifecycle | None = None
 
 
 class Scorer(Generic[Job, Result]):

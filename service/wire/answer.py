@@ -201,6 +201,18 @@ class ModelInfo(msgspec.Struct, frozen=True):
     card: dict[str, Any]
 
 
+class Reloaded(msgspec.Struct, frozen=True):
+    """What is served after a reload or a rollback.
+
+    Attributes:
+        outcome: loaded, unchanged or rolled_back.
+    """
+
+    outcome: str
+    model: str
+    version: str
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Why there is no answer (RFC 9457), sent as `application/problem+json`.
 

@@ -17,7 +17,7 @@ from anomaly.detector import Detector
 from anomaly.fitting import FitConfig
 from service.app import create_app
 from service.app.edge import Edge
-from service.detectors import Served, open_served
+from service.detectors import Served, open_directory
 from service.scoring.scorer import Common
 from service.settings import Settings
 from tests.service.pumps import SCHEMA, Caller, normal_records
@@ -51,7 +51,7 @@ def artifact(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def served(artifact: Path) -> Served:
     """The detector as the service loads it."""
-    return open_served(str(artifact), Device.CPU)
+    return open_directory(artifact, Device.CPU)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def caller(make_app: Callable[..., Edge]) -> Caller:
 @pytest.fixture(scope="session")
 def served_images(image_artifact: Path) -> Served:
     """The detector of images as the service loads it."""
-    return open_served(str(image_artifact), Device.CPU)
+    return open_directory(image_artifact, Device.CPU)
 
 
 @pytest.fixture

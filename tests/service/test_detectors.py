@@ -14,7 +14,7 @@ from anomaly.backends.backend import Device
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, ModelNotFound
 from anomaly.image_detector import ImageDetector, of_images, of_tables
-from service.detectors import UNREGISTERED, Served, open_served
+from service.detectors import UNREGISTERED, Served, open_directory
 from tests.service.pumps import SCHEMA, normal_records
 from tests.textiles import normal_images
 
@@ -61,7 +61,7 @@ def test_an_altered_artifact_is_not_served(artifact: Path, tmp_path: Path) -> No
     weights.write_bytes(content)
 
     with pytest.raises(ArtifactRejected):
-        open_served(str(altered), Device.CPU)
+        open_directory(altered, Device.CPU)
 
 
 def test_a_model_of_images_is_served_like_any_other(
@@ -80,7 +80,7 @@ def test_a_model_of_images_is_served_like_any_other(
 
 def test_a_directory_without_a_model_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
-        open_served(str(tmp_path), Device.CPU)
+        open_directory(tmp_path, Device.CPU)
 
 
 def test_serving_from_a_directory_imports_nothing_that_only_training_needs(
@@ -88,11 +88,12 @@ def test_serving_from_a_directory_imports_nothing_that_only_training_needs(
 ) -> None:
     program = f"""
 import sys
+from pathlib import Path
 from anomaly.backends.backend import Device
 from service.app.server import Server
-from service.detectors import open_served
+from service.detectors import open_directory
 from service.settings import Settings
-served = open_served({str(artifact)!r}, Device.CPU)
+served = open_directory(Path({str(artifact)!r}), Device.CPU)
 Server(Settings(model="pumps", port=0, metrics_port=0), served)
 heavy = {{"torch", "pandas", "sklearn", "scipy", "matplotlib", "mlflow"}} & set(sys.modules)
 print(sorted(heavy))
@@ -102,29 +103,3 @@ print(sorted(heavy))
     )
 
     assert answer.stdout.strip() == "[]"
-
-
-def test_a_registered_model_is_served_by_its_alias_and_its_version(
-    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow
-
-    from anomaly.artifact.mlflow_flavor import log_model
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = mlflow.create_experiment("pumps", artifact_location=str(tmp_path / "artifacts"))
-    with mlflow.start_run(experiment_id=experiment) as run:
-        log_model(detector, "pumps")
-    records = normal_records(10, seed=4)
-
-    for uri, alias in (("models:/pumps@champion", "champion"), ("models:/pumps/1", None)):
-        served = open_served(uri, Device.CPU)
-
-        assert (served.name, served.version, served.alias) == ("pumps", "1", alias)
-        assert served.run_id == run.info.run_id
-        scores = of_tables(served.detector).anomaly_score(records)
-        assert scores.tolist() == detector.anomaly_score(records).tolist()
-    with pytest.raises(ModelNotFound):
-        open_served("models:/pumps@challenger", Device.CPU)
-    mlflow.set_tracking_uri("")

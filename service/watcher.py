@@ -1,0 +1,142 @@
+"""Follows the alias: when it moves, the new version is fetched, verified and served.
+
+In a thread of its own, so that no request waits for a registry. What is refused is remembered until
+the alias moves on, so that a broken model is not downloaded again and again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
+from typing import Protocol
+
+from anomaly.errors import AnomalyError, DependencyDown
+from service.detectors import Served
+from service.metrics import Metrics
+
+log = logging.getLogger("service")
+
+LONGEST_PAUSE = 300.0
+"""Seconds between two questions to a registry that does not answer."""
+
+
+class Source(Protocol):
+    """Where versions come from; see `service.origin.Origin`."""
+
+    def version(self) -> str:
+        """Which version should be served."""
+
+    def fetch(self) -> Served:
+        """That version, verified."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one look at the alias.
+
+    Attributes:
+        outcome: `unchanged`, or one of `service.metrics.OUTCOMES`.
+        version: The version that the alias names; None if the registry did not say.
+        reason: Why it is not served, if it is not.
+    """
+
+    outcome: str
+    version: str | None
+    reason: str | None = None
+
+
+class Watcher:
+    """Keeps what is served in step with the alias.
+
+    Args:
+        serving: What is served now.
+        serve: Has another version served; raises an `AnomalyError` if it cannot be.
+        seconds: Between two looks; 0 looks only when asked.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        serving: Callable[[], Served],
+        serve: Callable[[Served], None],
+        metrics: Metrics,
+        seconds: float,
+    ) -> None:
+        self._source = source
+        self._serving = serving
+        self._serve = serve
+        self._metrics = metrics
+        self._seconds = seconds
+        self._refused: Outcome | None = None
+        self._lock = Lock()
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look, if ever."""
+        if self._seconds:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more. A look that has begun may go on; nothing waits for it."""
+        self._stop.set()
+
+    def look(self, *, again: bool = False) -> Outcome:
+        """Serve what the alias names, if that is not what is served.
+
+        Args:
+            again: Whether to try a version anew that was refused.
+        """
+        with self._lock:
+            found = self._look(again)
+        self._metrics.stale(found.outcome in ("refused", "unreachable"))
+        return found
+
+    def roll_back(self, roll_back: Callable[[], Served]) -> Served:
+        """Serve the version before, and the one that is left not again until the alias has named
+        another."""
+        with self._lock:
+            left = self._serving().version
+            served = roll_back()
+            self._refused = Outcome("refused", left, "it was rolled back.")
+        self._metrics.stale(True)
+        return served
+
+    def _look(self, again: bool) -> Outcome:
+        version = None
+        try:
+            version = self._source.version()
+            if version == self._serving().version:
+                self._refused = None
+                return Outcome("unchanged", version)
+            if self._refused is not None and self._refused.version == version and not again:
+                return self._refused
+            served = self._source.fetch()
+            self._serve(served)
+        except DependencyDown as error:
+            self._metrics.reloaded("unreachable")
+            log.warning("the model could not be looked for: %s", error)
+            return Outcome("unreachable", version, str(error))
+        except AnomalyError as error:
+            self._refused = Outcome("refused", version, str(error))
+            self._metrics.reloaded("refused")
+            log.error("version %s is not served: %s", version, error)
+            return self._refused
+        self._refused = None
+        self._metrics.reloaded("loaded")
+        log.info("version %s of %s is served", served.version, served.name)
+        return Outcome("loaded", served.version)
+
+    def _run(self) -> None:
+        pause = self._seconds
+        while not self._stop.wait(pause):
+            try:
+                is_down = self.look().outcome == "unreachable"
+            except Exception:
+                # Whatever it was, it must not be the last look.
+                log.exception("looking for another version failed")
+                is_down = True
+            pause = min(2 * pause, LONGEST_PAUSE) if is_down else self._seconds
+            pause = max(pause, self._seconds)

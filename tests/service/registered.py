@@ -1,0 +1,68 @@
+"""A real registry, its versions, and what they score."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+
+from anomaly.artifact.mlflow_flavor import log_model, promote
+from anomaly.detector import Detector
+
+NAME = "pumps"
+URI = f"models:/{NAME}@champion"
+NOBODY = "http://127.0.0.1:9"
+"""An address at which nothing listens."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Versions of one model in a registry that is a file."""
+
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        """For MLFLOW_TRACKING_URI."""
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    def use(self) -> None:
+        """Ask this one."""
+        point_at(self.address)
+
+    def add(self, detector: Detector) -> str:
+        """Register a version; the first one is the champion."""
+        self.use()
+        found = mlflow.get_experiment_by_name(NAME)
+        place = str(self.folder / "artifacts")
+        experiment = (
+            mlflow.create_experiment(NAME, artifact_location=place)
+            if found is None
+            else found.experiment_id
+        )
+        with mlflow.start_run(experiment_id=experiment):
+            version, _ = log_model(detector, NAME)
+        return str(version.version)
+
+    def promote(self, version: str) -> None:
+        """Move the alias."""
+        self.use()
+        promote(NAME, version)
+
+    def weights(self, version: str) -> Path:
+        """The file of its weights in the store."""
+        self.use()
+        found = mlflow.MlflowClient().get_model_version(NAME, version)
+        (path,) = Path(mlflow.artifacts.download_artifacts(artifact_uri=found.source)).rglob(
+            "weights.safetensors"
+        )
+        return path
+
+
+def point_at(address: str) -> None:
+    """Have MLflow ask there."""
+    os.environ["MLFLOW_TRACKING_URI"] = address
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)

@@ -1,0 +1,188 @@
+"""The alias is followed; what is broken is refused, and what is served stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from prometheus_client import generate_latest
+
+from anomaly.errors import ArtifactRejected, DependencyDown, ModelNotFound
+from service.detectors import Served
+from service.metrics import Metrics
+from service.routes.problems import ModelRejected
+from service.watcher import Watcher
+
+
+@dataclass
+class Shelf:
+    """A source whose alias is set by hand; `broken` says what fetching a version raises."""
+
+    first: Served
+    alias: str = "1"
+    broken: dict[str, Exception] = field(default_factory=dict)
+    is_down: bool = False
+    fetched: list[str] = field(default_factory=list)
+
+    def version(self) -> str:
+        if self.is_down:
+            raise DependencyDown("nobody answers.")
+        return self.alias
+
+    def fetch(self) -> Served:
+        self.fetched.append(self.alias)
+        if self.alias in self.broken:
+            raise self.broken[self.alias]
+        return replace(self.first, version=self.alias)
+
+
+class Bench:
+    """A watcher, its source and what it serves."""
+
+    def __init__(self, served: Served, seconds: float = 0.0) -> None:
+        first = replace(served, version="1")
+        self.shelf = Shelf(first)
+        self.served = [first]
+        self.metrics = Metrics()
+        self.refuses: set[str] = set()
+        self.watcher = Watcher(
+            self.shelf, lambda: self.served[-1], self.serve, self.metrics, seconds
+        )
+
+    def serve(self, served: Served) -> None:
+        if served.version in self.refuses:
+            raise ModelRejected("callers would be refused.")
+        self.served.append(served)
+
+    def counts(self) -> dict[str, float]:
+        """Outcomes that were counted, and `stale`."""
+        lines = generate_latest(self.metrics.registry).decode().splitlines()
+        found = {
+            line.split('"')[1]: float(line.split()[-1])
+            for line in lines
+            if line.startswith("anomaly_model_reload_total{") and not line.endswith(" 0.0")
+        }
+        (stale,) = (line for line in lines if line.startswith("anomaly_model_stale "))
+        return {**found, "stale": float(stale.split()[-1])}
+
+
+@pytest.fixture
+def bench(served: Served) -> Bench:
+    return Bench(served)
+
+
+def test_nothing_happens_while_the_alias_stays(bench: Bench) -> None:
+    assert bench.watcher.look().outcome == "unchanged"
+    assert bench.shelf.fetched == []
+    assert bench.counts() == {"stale": 0.0}
+
+
+def test_what_the_alias_moves_to_is_served(bench: Bench) -> None:
+    bench.shelf.alias = "2"
+
+    found = bench.watcher.look()
+
+    assert (found.outcome, found.version) == ("loaded", "2")
+    assert [served.version for served in bench.served] == ["1", "2"]
+    assert bench.counts() == {"loaded": 1.0, "stale": 0.0}
+
+
+def test_an_older_version_is_served_like_any_other(bench: Bench) -> None:
+    for alias in ("3", "2"):
+        bench.shelf.alias = alias
+        assert bench.watcher.look().outcome == "loaded"
+
+
+@pytest.mark.parametrize("error", [ArtifactRejected("altered"), ModelNotFound("gone")], ids=str)
+def test_what_is_broken_is_refused_once_and_remembered(bench: Bench, error: Exception) -> None:
+    bench.shelf.alias, bench.shelf.broken["2"] = "2", error
+
+    outcomes = [bench.watcher.look() for _ in range(3)]
+
+    assert {found.outcome for found in outcomes} == {"refused"}
+    assert outcomes[-1].reason == str(error)
+    assert bench.shelf.fetched == ["2"]
+    assert bench.served[-1].version == "1"
+    assert bench.counts() == {"refused": 1.0, "stale": 1.0}
+
+
+def test_a_version_that_would_refuse_callers_is_refused(bench: Bench) -> None:
+    bench.shelf.alias, bench.refuses = "2", {"2"}
+
+    assert bench.watcher.look().reason == "callers would be refused."
+    assert bench.served[-1].version == "1"
+
+
+def test_a_refused_version_is_tried_again_when_asked_or_after_another(bench: Bench) -> None:
+    bench.shelf.alias, bench.shelf.broken["2"] = "2", ArtifactRejected("altered")
+    bench.watcher.look()
+
+    assert bench.watcher.look(again=True).outcome == "refused"
+    bench.shelf.alias = "1"
+    assert bench.watcher.look().outcome == "unchanged"
+    assert bench.counts()["stale"] == 0.0
+    bench.shelf.alias = "2"
+    bench.shelf.broken.clear()
+    assert bench.watcher.look().outcome == "loaded"
+    assert bench.shelf.fetched == ["2", "2", "2"]
+
+
+def test_a_registry_that_is_down_changes_nothing_but_is_told(bench: Bench) -> None:
+    bench.shelf.is_down = True
+
+    assert bench.watcher.look().outcome == "unreachable"
+
+    assert bench.served[-1].version == "1"
+    assert bench.counts() == {"unreachable": 1.0, "stale": 1.0}
+    bench.shelf.is_down = False
+    bench.watcher.look()
+    assert bench.counts()["stale"] == 0.0
+
+
+def test_what_was_rolled_back_is_not_served_again_until_the_alias_moves(bench: Bench) -> None:
+    bench.shelf.alias = "2"
+    bench.watcher.look()
+
+    def roll_back() -> Served:
+        bench.served.append(bench.served[0])
+        return bench.served[0]
+
+    assert bench.watcher.roll_back(roll_back).version == "1"
+
+    assert bench.watcher.look().outcome == "refused"
+    assert bench.served[-1].version == "1"
+    assert bench.counts()["stale"] == 1.0
+    bench.shelf.alias = "3"
+    assert bench.watcher.look().outcome == "loaded"
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether it becomes so."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not is_so():
+        time.sleep(0.01)
+    return is_so()
+
+
+def test_it_looks_by_itself_and_survives_what_nobody_thought_of(served: Served) -> None:
+    bench = Bench(served, seconds=0.01)
+    bench.shelf.alias, bench.shelf.broken["2"] = "2", ZeroDivisionError("a bug")
+    bench.watcher.start()
+    try:
+        assert eventually(lambda: len(bench.shelf.fetched) > 1)
+        bench.shelf.broken.clear()
+        assert eventually(lambda: bench.served[-1].version == "2")
+    finally:
+        bench.watcher.stop()
+
+
+def test_without_a_pause_it_never_looks_by_itself(served: Served) -> None:
+    bench = Bench(served, seconds=0.0)
+    bench.shelf.alias = "2"
+
+    bench.watcher.start()
+
+    assert not eventually(lambda: bool(bench.shelf.fetched), seconds=0.1)
+    bench.watcher.stop()
