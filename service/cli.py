@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from service import keys_commands
+
 app = typer.Typer(add_completion=False)
+app.add_typer(keys_commands.app, name="keys")
 
 
 @app.command()
@@ -21,6 +24,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Of the API [8080]; 0 is any.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Of /metrics [8081]; 0 is any.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")] = None,
+    keys: Annotated[
+        str | None, typer.Option(help="File of keys; see `anomaly keys`.", show_default=False)
+    ] = None,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Serve everyone who reaches the address.")
     ] = False,
@@ -42,6 +48,7 @@ def serve(
         port=port,
         metrics_port=metrics_port,
         device=device,
+        keys=keys,
         # Only what was said on the command line overrides the environment.
         no_auth=no_auth or None,
         docs=False if no_docs else None,

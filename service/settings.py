@@ -122,10 +122,11 @@ class Settings(BaseSettings):
 
     Attributes:
         model: A directory, or a URI such as `models:/pumps@champion`.
-        host: The address that is listened on. Anything but loopback needs `no_auth`.
+        host: The address that is listened on. Anything but loopback needs `keys` or `no_auth`.
         metrics_port: `/metrics` has its own; port 0 lets the system choose, here and above.
         cache: The folder of the last good copies of registered models.
         docs: Whether `/docs`, `/redoc` and `/openapi.json` are there.
+        keys: The file of API keys; see `service.access.keys`. Without it, there are none.
         no_auth: Says aloud that whoever reaches the address may use the service.
         drain_seconds: How long requests are still taken after SIGTERM, while `/readyz` says no.
         grace_seconds: How long started requests may still take after that.
@@ -141,6 +142,7 @@ class Settings(BaseSettings):
     metrics_port: Port = 8081
     device: Device = Device.AUTO
     docs: bool = True
+    keys: Path | None = None
     no_auth: bool = False
     unseen_category: UnseenCategory = UnseenCategory.WARN
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
@@ -152,11 +154,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _open_only_when_said(self) -> Settings:
-        if not self.no_auth and not is_loopback(self.host):
+        if self.no_auth and self.keys is not None:
+            raise ValueError("a file of keys and `no_auth` were both given. Leave one of them out")
+        if self.keys is None and not self.no_auth and not is_loopback(self.host):
             raise ValueError(
-                f"host {self.host!r} can be reached from other machines, and the service does not "
-                "check who calls. Listen on 127.0.0.1 behind a gateway that does, or say "
-                "`--no-auth` if everyone who reaches it may use it"
+                f"host {self.host!r} can be reached from other machines, and there are no keys. "
+                "Make some with `anomaly keys create` and give their file with --keys, or say "
+                "`--no-auth` if everyone who reaches it may use the service"
             )
         return self
 

@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from anomaly.detector import Detector
 from anomaly.errors import AnomalyError
 from anomaly.image_detector import ImageDetector
+from service.access.gate import Gate
 from service.app.edge import Edge
 from service.detectors import Served
 from service.routes import add_routes
@@ -23,8 +24,8 @@ __all__ = ["create_app"]
 TITLE = "Anomaly detection"
 
 
-def create_app(served: Served, common: Common) -> Edge:
-    """The application for one detector."""
+def create_app(served: Served, common: Common, gate: Gate | None = None) -> Edge:
+    """The application for one detector; without a gate, for everyone."""
     requests = requests_for(served, common)
     settings = common.settings
     options: dict[str, Any] = {
@@ -40,7 +41,7 @@ def create_app(served: Served, common: Common) -> Edge:
     )
     app.add_exception_handler(AnomalyError, refused)
     direct = add_routes(app, requests)
-    return Edge(app, requests, direct)
+    return Edge(app, requests, direct, gate)
 
 
 async def refused(request: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.gate import Gate
 from service.metrics import NO_HANDLER
 from service.routes.body import Endpoint, Post
 from service.routes.problems import MEDIA_TYPE, response_for, response_to
@@ -44,14 +45,20 @@ class Edge:
         app: The framework, with all its routes.
         requests: What answers to them, with its queue.
         direct: By path, what answers to POST without it.
+        gate: Whom it lets pass; None lets everyone.
     """
 
     def __init__(
-        self, app: ASGIApp, requests: Tables | Images, direct: Mapping[str, Endpoint]
+        self,
+        app: ASGIApp,
+        requests: Tables | Images,
+        direct: Mapping[str, Endpoint],
+        gate: Gate | None = None,
     ) -> None:
         self.app = app
         self.requests = requests
         self.direct = direct
+        self.gate = gate
 
     @property
     def scorer(self) -> Scorer[Any, Any]:
@@ -64,6 +71,9 @@ class Edge:
             return
         exchange = Exchange(scope, receive, send, self.scorer)
         try:
+            if self.gate is not None:
+                given = exchange.headers.get(b"authorization", b"").decode("latin-1")
+                self.gate.check(scope["path"], given, self.direct)
             endpoint = self.direct.get(scope["path"])
             if endpoint is None:
                 await self.app(scope, exchange.receive, exchange.send)

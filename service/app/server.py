@@ -16,6 +16,8 @@ from prometheus_client import start_http_server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from anomaly.errors import ConfigInvalid
+from service.access.gate import Gate
+from service.access.keys import KeyFile
 from service.app.switch import Switch
 from service.detectors import Served
 from service.lifecycle import Lifecycle
@@ -151,7 +153,8 @@ class Server:
         is_stale: bool = False,
     ) -> None:
         common = Common(settings)
-        self.switch = Switch(served, common)
+        gate = None if settings.keys is None else Gate(KeyFile(settings.keys))
+        self.switch = Switch(served, common, gate)
         self._watcher = _watcher(settings, self.switch, origin)
         common.lifecycle = _lifecycle(self.switch, self._watcher)
         common.metrics.stale(is_stale)

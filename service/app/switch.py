@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from anomaly.detector import Detector
 from anomaly.image_detector import AnyDetector
+from service.access.gate import Gate
 from service.app import create_app
 from service.app.edge import Edge
 from service.detectors import Served
@@ -26,9 +27,10 @@ class Switch:
         previous: What was served before; None if nothing was.
     """
 
-    def __init__(self, served: Served, common: Common) -> None:
+    def __init__(self, served: Served, common: Common, gate: Gate | None = None) -> None:
         self.common = common
-        self.current = create_app(served, common)
+        self._gate = gate
+        self.current = create_app(served, common, gate)
         self.previous: Edge | None = None
         self.current.scorer.begin()
         self._lock = Lock()
@@ -51,7 +53,7 @@ class Switch:
             ModelRejected: it would refuse what callers send now.
         """
         check_compatible(self.served.detector, served.detector)
-        new = create_app(served, self.common)
+        new = create_app(served, self.common, self._gate)
         with self._lock:
             self._begin(new)
 

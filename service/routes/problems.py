@@ -7,6 +7,7 @@ from http import HTTPStatus
 from fastapi import Response
 
 from anomaly.errors import AlphaNotSupported, AnomalyError, BadData, DependencyDown, ModelNotFound
+from service.access.gate import Forbidden, TooManyRequests, Unauthorised
 from service.batcher import Overloaded
 from service.wire.answer import JSON, Problem
 from service.wire.refusals import (
@@ -68,6 +69,9 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ModelRejected: HTTPStatus.CONFLICT,
     ModelNotFound: HTTPStatus.NOT_FOUND,
     DependencyDown: HTTPStatus.SERVICE_UNAVAILABLE,
+    Unauthorised: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
 }
 """The status of an error is that of its nearest class here. Any other error is a bug, and 500."""
 
@@ -84,9 +88,12 @@ def response_to(error: Exception, request_id: str) -> Response:
         )
     listed = error.errors if isinstance(error, InvalidRequest) else ()
     answer = problem(known[0], error.code, str(error), request_id, listed)
-    if known[0] is HTTPStatus.SERVICE_UNAVAILABLE:
-        seconds = error.retry_seconds if isinstance(error, Overloaded) else 1
-        answer.headers["retry-after"] = str(seconds)
+    if isinstance(error, Overloaded | TooManyRequests):
+        answer.headers["retry-after"] = str(error.retry_seconds)
+    elif known[0] is HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.headers["retry-after"] = "1"
+    elif known[0] is HTTPStatus.UNAUTHORIZED:
+        answer.headers["www-authenticate"] = "Bearer"
     return answer
 
 

@@ -28,14 +28,24 @@ def test_importing_the_command_imports_nothing_heavy() -> None:
 
 
 def test_help_names_every_option() -> None:
-    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    text = (
+        CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    )
 
-    for option in ("--host", "--port", "--metrics-port", "--device", "--no-auth", "--no-docs"):
+    for option in (
+        "--host",
+        "--port",
+        "--metrics-port",
+        "--device",
+        "--keys",
+        "--no-auth",
+        "--no-docs",
+    ):
         assert option in text
 
 
 def error_of(*arguments: str) -> BaseException | None:
-    return CliRunner().invoke(app, list(arguments)).exception
+    return CliRunner().invoke(app, ["serve", *arguments]).exception
 
 
 def test_an_open_address_is_refused_unless_said_aloud(artifact: Path) -> None:

@@ -1,0 +1,1 @@
+"""Who may do what: keys, roles, and what each path asks for."""
