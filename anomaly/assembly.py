@@ -127,14 +127,15 @@ def assemble(
         ConfigInvalid: parts that do not go together.
         SchemaMismatch: the records do not fit the schema.
         TrainingDiverged: the fit broke down.
-        AlphaNotSupported: too few calibration rows for the alpha that was given.
+        AlphaNotSupported: too few calibration rows, or groups, for the alpha that was given.
     """
     schema.check_names(tuple(records.columns))
     check_nullability(schema.required, records)
     check_config(config)
+    unit = "row" if groups is None else "group"
     if config.alpha is not None:
         units = splits.calibration if groups is None else set(groups[splits.calibration])
-        supported(config.alpha, len(units))
+        supported(config.alpha, len(units), unit)
     with noted() as notes:
         preprocessor = fit_preprocessor(schema, records.take(splits.fit), config.preprocessing)
         fit_rows = preprocessor.transform(records.take(splits.fit))
@@ -148,7 +149,7 @@ def assemble(
         scores = terms.scores
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
-        calibration = calibrate(scores, config.alpha, config.rule)
+        calibration = calibrate(scores, config.alpha, config.rule, unit)
         ranking = _ranking(backend, seen, device)
         usual = terms if ranking is backend else ranking.score_features(calibration_rows)
         found = Contamination.of_scores(usual.scores)
@@ -157,7 +158,7 @@ def assemble(
     card = Card(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows={name: len(rows) for name, rows in asdict(splits).items()},
-        unit_of_calibration="row" if groups is None else "group",
+        unit_of_calibration=unit,
         exchangeability=exchangeability,
         metrics={},
         notes=tuple(notes),

@@ -56,6 +56,7 @@ class Calibration:
         alpha: The false-alarm rate in force, at least `smallest_alpha`.
         rule: How p-values are counted.
         tolerance: Scores closer than this count as equal, in the unit of the score.
+        unit: What one score is of, and the rate one of: `row`, `image` or `group`.
         threshold: A row is an anomaly if and only if its score exceeds threshold + tolerance.
         median: The median calibration score, 0 on the scale of `margins`.
     """
@@ -64,6 +65,7 @@ class Calibration:
     alpha: float
     rule: Rule
     tolerance: float
+    unit: str = "row"
     threshold: float = field(init=False)
     median: float = field(init=False)
 
@@ -90,7 +92,7 @@ class Calibration:
         Raises:
             AlphaNotSupported: the calibration scores cannot support that alpha.
         """
-        return p_values <= (self.alpha if alpha is None else supported(alpha, self.n))
+        return p_values <= (self.alpha if alpha is None else supported(alpha, self.n, self.unit))
 
     def margins(self, scores: Float64) -> Float64:
         """(N,) scores on the scale on which 0 is the median row and 1 the threshold."""
@@ -102,11 +104,14 @@ class Calibration:
         Raises:
             AlphaNotSupported: the calibration scores cannot support that alpha.
         """
-        return calibrate(self.scores, alpha, rule or self.rule)
+        return calibrate(self.scores, alpha, rule or self.rule, self.unit)
 
 
 def calibrate(
-    scores: Float64, alpha: float | None = None, rule: Rule = Rule.CONFORMAL
+    scores: Float64,
+    alpha: float | None = None,
+    rule: Rule = Rule.CONFORMAL,
+    unit: str = "row",
 ) -> Calibration:
     """Calibrate on the scores of held-out normal rows.
 
@@ -114,40 +119,43 @@ def calibrate(
         scores: (n,) float64 in any order; higher is more anomalous.
         alpha: The false-alarm rate. None means 0.01, or the smallest that n supports, with a
             `CalibrationWarning`.
+        unit: What each score is of: `row`, `image` or `group`.
 
     Raises:
         NotEnoughRows: there is no score, or one is not finite.
-        AlphaNotSupported: alpha was given and n rows cannot support it.
+        AlphaNotSupported: alpha was given and n scores cannot support it.
         ConfigInvalid: alpha is not between 0 and 1.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     if not len(ordered) or not np.isfinite(ordered).all():
         raise NotEnoughRows(
             f"calibration needs at least one score and only finite ones, got {len(ordered)}, of "
-            f"which {int((~np.isfinite(ordered)).sum())} are not finite. Hold out more normal rows."
+            f"which {int((~np.isfinite(ordered)).sum())} are not finite. Hold out more normal "
+            f"{unit}s."
         )
-    rate = default_alpha(len(ordered)) if alpha is None else supported(alpha, len(ordered))
+    n = len(ordered)
+    rate = default_alpha(n, unit) if alpha is None else supported(alpha, n, unit)
     tolerance = RELATIVE_TOLERANCE * scale(ordered, threshold(ordered, rate, rule))
-    return Calibration(ordered, rate, rule, tolerance)
+    return Calibration(ordered, rate, rule, tolerance, unit)
 
 
-def default_alpha(n: int) -> float:
-    """0.01, or the smallest rate that n calibration rows support, with a warning."""
+def default_alpha(n: int, unit: str = "row") -> float:
+    """0.01, or the smallest rate that n calibration scores support, with a warning."""
     smallest = 1 / (n + 1)
     if smallest <= DEFAULT_ALPHA:
         return DEFAULT_ALPHA
     warnings.warn(
-        f"{n} calibration rows support no false-alarm rate below {smallest:.4f}, so alpha is "
+        f"{n} calibration {unit}s support no false-alarm rate below {smallest:.4f}, so alpha is "
         f"{smallest:.4f} instead of {DEFAULT_ALPHA}. "
-        f"{rows_needed(DEFAULT_ALPHA)} calibration rows would support {DEFAULT_ALPHA}.",
+        f"{rows_needed(DEFAULT_ALPHA)} calibration {unit}s would support {DEFAULT_ALPHA}.",
         CalibrationWarning,
         stacklevel=2,
     )
     return smallest
 
 
-def supported(alpha: float, n: int) -> float:
-    """Alpha itself, if n calibration rows support it.
+def supported(alpha: float, n: int, unit: str = "row") -> float:
+    """Alpha itself, if n calibration scores support it.
 
     Raises:
         ConfigInvalid: alpha is not between 0 and 1.
@@ -155,20 +163,20 @@ def supported(alpha: float, n: int) -> float:
     """
     if not 0 < alpha < 1:
         raise ConfigInvalid(
-            f"alpha is the share of normal rows that may be flagged, between 0 and 1, got {alpha}. "
-            "Usual values are 0.01 and 0.001."
+            f"alpha is the share of normal {unit}s that may be flagged, between 0 and 1, got "
+            f"{alpha}. Usual values are 0.01 and 0.001."
         )
     if alpha < 1 / (n + 1):
         raise AlphaNotSupported(
             f"a false-alarm rate of {alpha:g} needs at least {rows_needed(alpha)} calibration "
-            f"rows, got {n}. Add normal rows, or let more of them calibrate "
+            f"{unit}s, got {n}. Add normal {unit}s, or let more of them calibrate "
             f"(`split.calibration_share`), or ask for {round_up(1 / (n + 1))} or more."
         )
     return alpha
 
 
 def rows_needed(alpha: float) -> int:
-    """The fewest calibration rows that support a rate: 1 / (n + 1) <= alpha."""
+    """The fewest calibration scores that support a rate: 1 / (n + 1) <= alpha."""
     # In exact arithmetic: 1 / (1 / 49) is not 49 in float64, and 1 / 1e-320 is infinite.
     n = max(1, math.ceil(1 / Fraction(alpha)) - 1)
     return n - 1 if n > 1 and 1 / n <= alpha else n

@@ -60,11 +60,10 @@ class Contamination:
         """Whether more are suspicious than a share of `MOST_USUAL` explains (binomial)."""
         return float(bdtrc(self.suspicious - 1, self.of, MOST_USUAL)) < CHANCE
 
-    @property
-    def message_of_images(self) -> str:
-        """The same of images."""
+    def message_of_images(self, unit: str) -> str:
+        """The same of images, or of groups of them: each `unit` has one score."""
         return (
-            f"{self.suspicious} of {self.of:,} calibration images score above {self.beyond:.4g}, "
+            f"{self.suspicious} of {self.of:,} calibration {unit}s score above {self.beyond:.4g}, "
             f"far beyond what the others lead to expect: {HIDING_IMAGES}. The "
             "threshold then lies too high and anomalies are missed. Score the training images "
             "(`anomaly score`), look at those of the highest scores, take out what is not normal "

@@ -38,7 +38,8 @@ class Card:
     Attributes:
         created: UTC, ISO 8601.
         rows: How many rows went into each split.
-        unit_of_calibration: `row`, or `group` where one object was measured several times.
+        unit_of_calibration: `row` or `image`, or `group` where one object was measured several
+            times.
         exchangeability: What the false-alarm rate assumes, in words.
         metrics: Measured on the test rows.
         notes: What the user was warned of, in words.
@@ -122,7 +123,7 @@ class Detector:
 
         Raises:
             SchemaMismatch: a column is missing, or empty although it must not be.
-            AlphaNotSupported: the calibration rows cannot support that alpha.
+            AlphaNotSupported: the calibration scores cannot support that alpha.
         """
         records = self.records(rows)
         scores = self.backend.score_features(self.features(records)).scores

@@ -108,7 +108,7 @@ def assemble_images(
     Raises:
         ConfigInvalid: parts that do not go together.
         TrainingDiverged: the fit broke down.
-        AlphaNotSupported: too few calibration images for the alpha that was given.
+        AlphaNotSupported: too few calibration images, or groups, for the alpha that was given.
     """
     check_image_config(config)
     if len(splits.early_stop) < FEWEST_HELD_OUT:
@@ -117,9 +117,10 @@ def assemble_images(
             f"usual: {FEWEST_HELD_OUT} are needed. Add normal images, or raise "
             "split.early_stop_share."
         )
+    unit = "image" if groups is None else "group"
     if config.alpha is not None:
         units = splits.calibration if groups is None else set(groups[splits.calibration])
-        supported(config.alpha, len(units))
+        supported(config.alpha, len(units), unit)
     with noted() as notes:
         rng = np.random.default_rng([seed, 1])
         preprocessor = fit_image_preprocessor(images, splits.fit, config, rng)
@@ -150,7 +151,7 @@ def assemble_images(
             inspection,
             np.ones(1),
             calibrate(np.zeros(1), 0.5),
-            _card(splits, config, seed, groups, exchangeability, data or {}),
+            _card(splits, config, seed, unit, exchangeability, data or {}),
             backend,
         )
         held_out = images(evenly(splits.early_stop, MOST_HELD_OUT))
@@ -158,10 +159,10 @@ def assemble_images(
         scores, hottest = detector.measured(images(splits.calibration))
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
-        calibration = calibrate(scores, config.alpha, config.rule)
+        calibration = calibrate(scores, config.alpha, config.rule, unit)
         found = Contamination.of_scores(scores)
         if found.is_likely:
-            warnings.warn(found.message_of_images, ContaminationWarning, stacklevel=2)
+            warnings.warn(found.message_of_images(unit), ContaminationWarning, stacklevel=2)
     finished = detector.calibrated(calibration, hottest, replace(detector.card, notes=tuple(notes)))
     return AssembledImages(finished, fitted, tuple(notes))
 
@@ -323,14 +324,14 @@ def _card(
     splits: Splits,
     config: ImageDetectorConfig,
     seed: int,
-    groups: Objects | None,
+    unit: str,
     exchangeability: str,
     data: dict[str, str],
 ) -> Card:
     return Card(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows={name: len(rows) for name, rows in asdict(splits).items()},
-        unit_of_calibration="image" if groups is None else "group",
+        unit_of_calibration=unit,
         exchangeability=exchangeability,
         metrics={},
         notes=(),

@@ -106,7 +106,7 @@ class ImageDetector:
             alpha: Another false-alarm rate, for this call only.
 
         Raises:
-            AlphaNotSupported: the calibration images cannot support that alpha.
+            AlphaNotSupported: the calibration scores cannot support that alpha.
         """
         return self.verdicts(self.anomaly_score(images), alpha)
 

@@ -143,7 +143,7 @@ def of_training(answer: dict[str, Any], stderr: str) -> Record:
         "auroc": metrics.get("test/auroc"),
         "average_precision": metrics.get("test/average_precision"),
         "alpha": answer["alpha"],
-        "calibration_rows": answer["calibration_rows"],
+        "calibration_rows": answer["calibration_scores"],
         "test_rows": test_rows,
         "false_alarm_rate": metrics.get("test/false_alarm_rate"),
         "false_alarms": round(metrics.get("test/false_alarm_rate", 0) * test_rows),

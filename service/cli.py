@@ -59,7 +59,7 @@ def serve(
     version = f"version {served.version}, " if served.alias or served.run_id else ""
     typer.echo(
         f"{served.name}: {version}alpha {calibration.alpha:g} from {calibration.n} calibration "
-        f"{served.unit}, on {served.device} ({served.detector.backend.name})"
+        f"{calibration.unit}s, on {served.device} ({served.detector.backend.name})"
     )
     typer.echo(f"API      {server.url}/v1/score")
     if settings.docs:

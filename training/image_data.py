@@ -188,7 +188,7 @@ def divide_images(data: ImageData, config: ImageRunConfig) -> tuple[Splits, Int6
             )
         divided = partial(split_groups, data.groups[numbers], seed=config.seed)
     else:
-        divided = partial(split_rows, len(numbers), seed=config.seed)
+        divided = partial(split_rows, len(numbers), seed=config.seed, unit="image")
     test_share = 0.0 if len(data.kept_for_test) else split.test_share
     left = max(1.0, (1 - test_share) * len(numbers))
     splits = divided(

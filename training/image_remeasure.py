@@ -30,7 +30,7 @@ def recalibrated_images(
         name: Of the folder or table that they come from.
 
     Raises:
-        AlphaNotSupported: too few calibration images for that alpha.
+        AlphaNotSupported: too few calibration images, or groups, for that alpha.
         BadData: these are the images that the model was trained on.
         ConfigInvalid: groups for a model of images, or none for a model of groups.
     """
@@ -54,10 +54,10 @@ def recalibrated_images(
         scores = highest_of_each(scores, groups[data.normal])
     found = Contamination.of_scores(scores)
     notes = [note for note in card.notes if HIDING_IMAGES not in note]
-    notes += [found.message_of_images] if found.is_likely else []
-    notes.append(f"calibrated anew on {len(hottest):,} images of {name}")
+    notes += [found.message_of_images(old.unit)] if found.is_likely else []
+    notes.append(f"calibrated anew on {len(scores):,} {old.unit}s of {name}")
     card = replace(card, rows={**card.rows, "calibration": len(hottest)}, notes=tuple(notes))
-    calibration = calibrate(scores, rate, old.rule)
+    calibration = calibrate(scores, rate, old.rule, old.unit)
     return detector.calibrated(calibration, hottest, card)
 
 

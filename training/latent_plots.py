@@ -120,7 +120,9 @@ def projection_figure(
             f"known anomalies ({is_anomalous.sum():,})"
         )
     bar = figure.colorbar(points_drawn, ax=axis, extend="both", aspect=30)
-    bar.set_label("margin of the score: 0 is the median calibration row, 1 the threshold")
+    bar.set_label(
+        f"margin of the score: 0 is the median calibration {calibration.unit}, 1 the threshold"
+    )
     axis.set(xlabel=names[0], ylabel=names[1])
     axis.legend(frameon=False, loc="best")
     head(figure, f"Latent space: {len(points):,} posterior means, coloured by score", space)

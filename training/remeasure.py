@@ -43,7 +43,7 @@ def recalibrated(
         group_column: Which object each row measures; needed for a model calibrated on groups.
 
     Raises:
-        AlphaNotSupported: too few calibration rows for that alpha.
+        AlphaNotSupported: too few calibration rows, or groups, for that alpha.
         BadData: `data` is the file that the model was trained on, or a row has no group.
         ConfigInvalid: groups for a model of rows, or none for a model of groups.
     """
@@ -66,7 +66,7 @@ def recalibrated(
     notes = tuple(n for n in card.notes if HIDING not in n)
     found = Contamination.of_scores(terms.scores)
     hiding = (found.message,) if found.is_likely else ()
-    note = f"calibrated anew on {len(terms.scores):,} rows of {data.name}"
+    note = f"calibrated anew on {len(scores):,} {old.unit}s of {data.name}"
     card = replace(
         card,
         rows={**card.rows, "calibration": len(terms.scores)},
@@ -74,7 +74,7 @@ def recalibrated(
     )
     return replace(
         detector,
-        calibration=calibrate(scores, rate, old.rule),
+        calibration=calibrate(scores, rate, old.rule, old.unit),
         baseline=Baseline.of(detector.preprocessor.features.target_columns, terms),
         card=card,
     )

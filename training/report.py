@@ -67,12 +67,12 @@ def loss_figure(history: Sequence[Progress]) -> Figure:
 
 
 def score_figure(detector: AnyDetector, evaluation: Evaluation) -> Figure:
-    """Margins of calibration rows, normal test rows and anomalies, with the threshold at 1."""
+    """Margins of calibration, of normal test rows and of anomalies, with the threshold at 1."""
     figure, axes = new_figure(1, 1, (8, 4))
     axis = axes[0]
     calibration = detector.calibration
     parts = {
-        f"calibration ({calibration.n})": (calibration.scores, LINE),
+        f"calibration ({calibration.n} {calibration.unit}s)": (calibration.scores, LINE),
         "test, normal": (evaluation.scores[~evaluation.is_anomalous], NORMAL),
         "test, anomalous": (evaluation.scores[evaluation.is_anomalous], ANOMALY),
     }
@@ -93,8 +93,8 @@ def score_figure(detector: AnyDetector, evaluation: Evaluation) -> Figure:
     axis.set(
         title=f"scores; threshold {calibration.threshold:.4g} {detector.unit} "
         f"at alpha = {calibration.alpha:g}",
-        xlabel="margin: 0 is the median normal row, 1 the threshold",
-        ylabel="share of rows",
+        xlabel=f"margin: 0 is the median calibration {calibration.unit}, 1 the threshold",
+        ylabel="share",
     )
     axis.legend(frameon=False)
     return figure

@@ -36,7 +36,7 @@ def tell(name: str, trained: Trained | TrainedImages, example: str, *, as_json: 
         f"{name} version {trained.version}" + (" (champion)" if trained.is_champion else ""),
         table([(key, f"{count:,}") for key, count in card.rows.items() if count], (unit, "")),
         f"threshold {calibration.threshold:.6g} at alpha = {calibration.alpha:g} "
-        f"({calibration.n} calibration {card.unit_of_calibration}s)",
+        f"({calibration.n} calibration {calibration.unit}s)",
         table([(key, f"{value:.4g}") for key, value in card.metrics.items()]),
         "",
         f"score:   anomaly score {example} --model models:/{name}/{trained.version} "
@@ -53,7 +53,8 @@ def tell(name: str, trained: Trained | TrainedImages, example: str, *, as_json: 
         "run_id": trained.run_id,
         "alpha": calibration.alpha,
         "threshold": calibration.threshold,
-        "calibration_rows": calibration.n,
+        "calibration_scores": calibration.n,
+        "unit_of_calibration": calibration.unit,
         "rows": card.rows,
         "metrics": card.metrics,
         "notes": card.notes,

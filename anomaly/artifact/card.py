@@ -100,7 +100,7 @@ def _listing(names: list[str], most: int = 20) -> str:
 
 
 def threshold_rows(detector: AnyDetector) -> list[tuple[str, str, str]]:
-    """(alpha, threshold, mark) for the usual rates that the calibration rows support."""
+    """(alpha, threshold, mark) for the usual rates that the calibration scores support."""
     calibration = detector.calibration
     usual = {0.1, 0.05, 0.01, 0.005, 0.001, 0.0001, calibration.alpha}
     supported = sorted((a for a in usual if a >= calibration.smallest_alpha), reverse=True)
@@ -123,7 +123,8 @@ def describe(detector: AnyDetector) -> dict[str, Any]:
         "alpha": calibration.alpha,
         "threshold": calibration.threshold,
         "rule": str(calibration.rule),
-        "calibration_rows": calibration.n,
+        "calibration_scores": calibration.n,
+        "unit_of_calibration": calibration.unit,
         "smallest_alpha": calibration.smallest_alpha,
         "backend": str(detector.backend.name),
         "device": detector.backend.device,

@@ -213,8 +213,9 @@ def _build(
         fill=MissingFill(tensors["fill.per_target"], manifest.fill_rest),
     )
     entry = manifest.calibration
-    alpha = supported(entry.alpha, len(scores))
-    calibration = Calibration(scores, alpha, entry.rule, entry.tolerance)
+    unit = manifest.card.unit_of_calibration
+    alpha = supported(entry.alpha, len(scores), unit)
+    calibration = Calibration(scores, alpha, entry.rule, entry.tolerance, unit)
     runs = open_backend(model, backend, device, manifest.block_rows)
     match manifest.of:
         case TableEntry():

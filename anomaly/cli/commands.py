@@ -145,8 +145,9 @@ def score(
         )
     share = report.flagged / report.rows if report.rows else 0.0
     lines = [
-        f"{report.rows:,} rows scored, {report.flagged:,} flagged ({share:.2%}; on normal rows "
-        f"alpha = {report.alpha:g} promises at most {report.alpha:.2%} on average): {output}"
+        f"{report.rows:,} rows scored, {report.flagged:,} flagged ({share:.2%}; on normal "
+        f"{detector.calibration.unit}s alpha = {report.alpha:g} promises at most "
+        f"{report.alpha:.2%} on average): {output}"
     ]
     lines += [f"{count:,} values: {code}" for code, count in report.warnings.items()]
     if report.rejected:

@@ -69,7 +69,8 @@ def score_folder(
     share = report.flagged / report.images if report.images else 0.0
     lines = [
         f"{report.images:,} images scored, {report.flagged:,} flagged ({share:.2%}; on normal "
-        f"images alpha = {report.alpha:g} promises at most {report.alpha:.2%} on average): {output}"
+        f"{detector.calibration.unit}s alpha = {report.alpha:g} promises at most "
+        f"{report.alpha:.2%} on average): {output}"
     ]
     if heatmaps is not None:
         lines.append(f"{report.heatmaps:,} heatmaps: {heatmaps}")

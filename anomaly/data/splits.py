@@ -89,6 +89,7 @@ def split_sizes(
     calibration_share: float | None = None,
     early_stop_share: float = 0.0,
     needed: int = FOR_DEFAULT_ALPHA,
+    unit: str = "row",
 ) -> Sizes:
     """The one rule of sizes. Of n rows, round(test_share n) test, as long as 10 are left (a table
     of 10 rows trains and has no test); of the m that are left
@@ -105,14 +106,15 @@ def split_sizes(
     Args:
         needed: Calibration rows that the wanted false-alarm rate needs; in the place of 99, where
             they are more and still at most 35 % of m.
+        unit: What is counted, for messages: `row`, `image` or `group`.
 
     Raises:
         NotEnoughRows: fewer than 10 rows, or none left to fit.
     """
     if n < SMALLEST:
         raise NotEnoughRows(
-            f"there are {n} normal rows, and {SMALLEST} are needed to fit and calibrate. Add "
-            "normal rows."
+            f"there are {n} normal {unit}s, and {SMALLEST} are needed to fit and calibrate. Add "
+            f"normal {unit}s."
         )
     test = min(round(test_share * n), n - SMALLEST)
     left = n - test
@@ -127,7 +129,7 @@ def split_sizes(
         raise NotEnoughRows(
             f"calibration takes {calibration}"
             + (f" and early stopping {early_stop}" if early_stop else "")
-            + f" of {left} rows, which leaves none to fit. Lower the share."
+            + f" of {left} {unit}s, which leaves none to fit. Lower the share."
         )
     return Sizes(fit, early_stop, calibration, test)
 
@@ -150,13 +152,14 @@ def split_rows(
     calibration_share: float | None = None,
     early_stop_share: float = 0.0,
     needed: int = FOR_DEFAULT_ALPHA,
+    unit: str = "row",
 ) -> Splits:
-    """Divide n rows at random, in the sizes of `split_sizes`.
+    """Divide n rows, or what else `unit` names, at random, in the sizes of `split_sizes`.
 
     Raises:
         NotEnoughRows: as `split_sizes`.
     """
-    sizes = split_sizes(n, test_share, calibration_share, early_stop_share, needed)
+    sizes = split_sizes(n, test_share, calibration_share, early_stop_share, needed, unit)
     return cut(np.random.default_rng(seed).permutation(n), sizes)
 
 
@@ -213,6 +216,7 @@ def split_groups(
         calibration_share=calibration_share,
         early_stop_share=early_stop_share,
         needed=needed,
+        unit="group",
     )
     rows = {
         name: np.flatnonzero(np.isin(members, getattr(parts, name)))

@@ -67,11 +67,12 @@ class Images:
 
         Raises:
             NotMultipart, TooLarge, InvalidRequest: the request is at fault.
-            AlphaNotSupported: the calibration images cannot support the alpha it asks for.
+            AlphaNotSupported: the calibration scores cannot support the alpha it asks for.
             Overloaded: too many images wait.
         """
+        calibration = self.detector.calibration
         if options.alpha is not None:
-            supported(options.alpha, self.detector.calibration.n)
+            supported(options.alpha, calibration.n, calibration.unit)
         request = await self._open(uploads, options, share)
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
@@ -84,7 +85,7 @@ class Images:
             result.heats,
             options,
             model=self.scorer.model,
-            calibration=self.detector.calibration,
+            calibration=calibration,
             request_id=request_id,
         )
         return await self._in_thread("respond", lambda: JSON.encode(answer()))

@@ -59,13 +59,13 @@ class Tables:
 
         Raises:
             NotJSON, TooLarge, InvalidRequest: the request is at fault.
-            AlphaNotSupported: the calibration rows cannot support the alpha it asks for.
+            AlphaNotSupported: the calibration scores cannot support the alpha it asks for.
             Overloaded: too many rows wait.
         """
         request = await self._parse(body)
         calibration = self.detector.calibration
         if request.alpha is not None:
-            supported(request.alpha, calibration.n)
+            supported(request.alpha, calibration.n, calibration.unit)
         result = await self._score(Job(request.records, request.alpha, explain))
         started = perf_counter()
         self.metrics.rows_rejected(rows_by_reason(request.errors))

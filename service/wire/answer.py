@@ -175,7 +175,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
         threshold: A row, or image, is flagged if and only if its score exceeds it by more than
             `tolerance`.
         unit: Of scores and threshold.
-        calibration_rows: Scores of normal rows, or images, behind the threshold.
+        calibration_scores: How many scores are behind the threshold.
+        unit_of_calibration: What each of them is of, and the rate one of: row, image or group.
         smallest_alpha: The smallest false-alarm rate that a request may ask for.
         device: cpu or cuda.
         backend: The library that computes.
@@ -191,7 +192,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     threshold: float
     tolerance: float
     unit: str
-    calibration_rows: int
+    calibration_scores: int
+    unit_of_calibration: str
     smallest_alpha: float
     device: str
     backend: str

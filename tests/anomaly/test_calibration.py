@@ -238,6 +238,17 @@ class TestAlpha:
         with pytest.raises(AlphaNotSupported):
             calibrate(np.arange(99.0), 0.01).is_anomaly(np.array([0.5]), 0.001)
 
+    @pytest.mark.parametrize("unit", ["row", "image", "group"])
+    def test_what_is_said_names_what_was_counted(self, unit: str) -> None:
+        told = f"^50 calibration {unit}s support no .* 99 calibration {unit}s would support"
+        with pytest.warns(CalibrationWarning, match=told):
+            calibration = calibrate(np.arange(50.0), unit=unit)
+        told = f"needs at least 99 calibration {unit}s, got 50. Add normal {unit}s"
+        with pytest.raises(AlphaNotSupported, match=told):
+            calibration.with_alpha(0.1).with_alpha(0.01)
+        with pytest.raises(AlphaNotSupported, match=told):
+            calibration.is_anomaly(np.array([0.5]), 0.01)
+
     @given(n=st.integers(1, 10**7), share=st.floats(1e-6, 0.999))
     def test_the_advice_of_a_refusal_works_when_followed(self, n: int, share: float) -> None:
         alpha = share / (n + 1)

@@ -143,14 +143,15 @@ class TestRefusals:
             assemble_images(no_image_is_read, splits(100), config, seed=0)
 
     def test_an_alpha_that_too_few_images_support_is_refused_before_any_is_read(self) -> None:
-        with pytest.raises(AlphaNotSupported, match="needs at least 99 calibration rows, got 98"):
+        with pytest.raises(AlphaNotSupported, match="needs at least 99 calibration images, got 98"):
             assemble_images(no_image_is_read, splits(98), replace(TILES, alpha=0.01), seed=0)
         with pytest.raises(AssertionError, match="an image was read"):
             assemble_images(no_image_is_read, splits(99), replace(TILES, alpha=0.01), seed=0)
 
     def test_of_grouped_images_the_groups_are_counted(self) -> None:
         groups = np.array([f"object {number // 2}" for number in range(225)], object)
-        with pytest.raises(AlphaNotSupported, match="needs at least 199 calibration rows, got 100"):
+        told = "needs at least 199 calibration groups, got 100. Add normal groups"
+        with pytest.raises(AlphaNotSupported, match=told):
             assemble_images(
                 no_image_is_read, splits(199), replace(TILES, alpha=0.005), seed=0, groups=groups
             )

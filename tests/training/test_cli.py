@@ -82,8 +82,9 @@ def test_groups_are_the_unit_of_the_promise(own: Path, capsys: pytest.CaptureFix
 
     card = anomaly.load("models:/m@champion").card
     assert card.unit_of_calibration == "group"
-    assert answer["calibration_rows"] < answer["rows"]["calibration"]
-    assert answer["rows"]["calibration"] == 5 * answer["calibration_rows"]
+    assert answer["unit_of_calibration"] == "group"
+    assert answer["calibration_scores"] < answer["rows"]["calibration"]
+    assert answer["rows"]["calibration"] == 5 * answer["calibration_scores"]
     assert "groups" in card.exchangeability
 
 
@@ -330,7 +331,8 @@ def test_a_model_of_groups_is_measured_and_calibrated_by_groups(
     answer_of(capsys, *again, "--group-column", "site")
     detector = anomaly.load("models:/m/2")
     assert detector.calibration.n == 10
-    assert detector.card.unit_of_calibration == "group"
+    assert detector.calibration.unit == detector.card.unit_of_calibration == "group"
+    assert detector.card.notes[-1] == "calibrated anew on 10 groups of new.csv"
     measure = ("evaluate", "new.csv", "--model", "models:/m/2")
     assert run([*measure]) == 78
     assert "name the groups with --group-column" in capsys.readouterr().err

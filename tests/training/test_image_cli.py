@@ -172,7 +172,7 @@ def test_a_table_of_paths_with_labels_and_groups(
 
     assert answer["rows"]["test"] % 3 == 0, "whole rolls"
     assert answer["metrics"]["test/anomalies"] == 4
-    assert answer["calibration_rows"] == answer["rows"]["calibration"] // 3
+    assert answer["calibration_scores"] == answer["rows"]["calibration"] // 3
     scored = answer_of(
         *(capsys, "score", "photos.csv", "--image-column", "file", "--image-root", "photos"),
         *("--model", "models:/rolls@champion", "--output", "rolls.parquet"),

@@ -73,7 +73,7 @@ def test_calibration_and_test_are_numbers_of_the_run(run: Run, connected: Regist
 
     assert metrics["calib/threshold"] == connected.answer["threshold"]
     assert metrics["calib/alpha"] == 0.05
-    assert metrics["calib/n"] == connected.answer["calibration_rows"]
+    assert metrics["calib/n"] == connected.answer["calibration_scores"]
     for name, value in connected.answer["metrics"].items():
         assert metrics[name] == value
     assert metrics["test/auroc"] > 0.95

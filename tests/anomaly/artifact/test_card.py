@@ -81,5 +81,5 @@ def test_the_description_is_json(detector: Detector) -> None:
 
     assert plain["alpha"] == detector.calibration.alpha
     assert plain["threshold"] == detector.calibration.threshold
-    assert plain["calibration_rows"] == detector.calibration.n
+    assert plain["calibration_scores"] == detector.calibration.n
     assert plain["schema"]["columns"][0]["name"] == "serial"

@@ -36,6 +36,7 @@ def test_scores_heat_and_verdicts_come_back_to_the_bit(
         np.testing.assert_array_equal(ours.values, theirs.values)
     assert loaded.card == image_detector.card
     assert loaded.calibration.threshold == image_detector.calibration.threshold
+    assert loaded.calibration.unit == "image"
 
 
 def test_saving_what_was_loaded_gives_the_same_files(image_artifact: Path, tmp_path: Path) -> None:

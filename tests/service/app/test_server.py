@@ -21,6 +21,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from anomaly.detector import Detector
+from anomaly.image_detector import ImageDetector
 from service.settings import PREFIX
 from tests.service.pumps import as_request, normal_records
 
@@ -127,10 +128,20 @@ def test_it_says_what_it_serves_and_where(process: Process, detector: Detector) 
     first, *_ = process.greeting.splitlines()
 
     assert first.startswith("pumps: ")
-    assert f"alpha {detector.calibration.alpha:g}" in first
+    assert (
+        f"alpha {detector.calibration.alpha:g} from {detector.calibration.n} calibration rows"
+        in (first)
+    )
     assert "on cpu (numpy)" in first
     assert f"{process.url}/docs" in process.greeting
     assert httpx.get(f"{process.url}/docs").status_code == 200
+
+
+def test_of_images_it_says_that_images_calibrated(
+    image_artifact: Path, image_detector: ImageDetector
+) -> None:
+    with running(image_artifact) as started:
+        assert f"from {image_detector.calibration.n} calibration images" in started.greeting
 
 
 def test_scores_over_a_socket_are_the_detectors_to_the_bit(

@@ -48,7 +48,8 @@ def test_the_model_is_described_with_its_rate_and_what_that_rests_on(
 
     assert model["alpha"] == detector.calibration.alpha
     assert model["threshold"] == detector.calibration.threshold
-    assert model["calibration_rows"] == detector.calibration.n
+    assert model["calibration_scores"] == detector.calibration.n
+    assert model["unit_of_calibration"] == "row"
     assert model["smallest_alpha"] == 1 / (detector.calibration.n + 1)
     assert (model["device"], model["backend"], model["unit"]) == ("cpu", "numpy", "nats")
     assert [(c["name"], c["kind"], c["role"], c["nullable"]) for c in model["columns"]] == [
@@ -62,7 +63,8 @@ def test_a_model_of_images_is_described_by_what_it_looks_at(
 ) -> None:
     model = image_caller("GET", "/v1/model").json()
 
-    assert model["calibration_rows"] == image_detector.calibration.n
+    assert model["calibration_scores"] == image_detector.calibration.n
+    assert model["unit_of_calibration"] == "image"
     assert model["unit"] == "standard deviations"
     assert model["columns"] == []
     assert model["images"] == {

@@ -204,6 +204,7 @@ def test_an_alpha_that_the_calibration_cannot_support_is_refused(
     answer = image_caller.send(FILES, "?alpha=1e-6")
 
     assert (answer.status_code, answer.json()["code"]) == (422, "alpha_not_supported")
+    assert "calibration images, got" in answer.json()["detail"]
 
 
 def test_partial_scores_the_sound_images_and_keeps_order_and_count(
