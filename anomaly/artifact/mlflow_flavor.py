@@ -7,11 +7,12 @@ the directory and parses it itself (`fetch`).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -79,7 +80,8 @@ def connect(*, create: bool = False) -> mlflow.MlflowClient:
     if not create:
         _refuse_missing_file(mlflow.get_registry_uri())
     try:
-        return mlflow.MlflowClient()
+        with _one_at_a_time(mlflow.get_tracking_uri()):
+            return mlflow.MlflowClient()
     except MlflowException as error:
         raise ConfigInvalid(
             f"MLflow cannot use the registry at {mlflow.get_tracking_uri()!r}: {error.message} Set "
@@ -285,6 +287,26 @@ def _refuse_missing_file(registry_uri: str) -> None:
             f"there is no registry at {path.absolute()}. Run in the folder where the model "
             "was trained, or set MLFLOW_TRACKING_URI."
         )
+
+
+@contextmanager
+def _one_at_a_time(registry_uri: str) -> Iterator[None]:
+    """Let no other process open a registry that is a file meanwhile: of two that find none, each
+    would make its tables, and one fail.
+
+    Its folder is locked, so that no other file is left behind; the lock ends with the process.
+    """
+    folder = Path(registry_uri.removeprefix("sqlite:///")).parent
+    if not registry_uri.startswith("sqlite:///") or not folder.is_dir():
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # some network file systems lock no folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_registered(client: mlflow.MlflowClient, name: str) -> bool:

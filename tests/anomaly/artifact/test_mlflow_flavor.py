@@ -144,6 +144,37 @@ def test_looking_up_creates_no_database(tmp_path: Path, monkeypatch: pytest.Monk
     mlflow.set_tracking_uri("")
 
 
+def test_two_processes_may_make_the_registry_at_the_same_time(tmp_path: Path) -> None:
+    program = (
+        "import sys; from anomaly.artifact.mlflow_flavor import check_registry; "
+        "print('ready', flush=True); sys.stdin.readline(); check_registry()"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "MLFLOW_TRACKING_URI": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[1] for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], said
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
 def test_a_registry_that_is_down_or_of_no_known_kind_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
