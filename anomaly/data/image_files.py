@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -64,12 +66,16 @@ class ImageReject:
 OnImageReject: TypeAlias = Callable[[ImageReject], None]
 
 
+class FilesPassedOver(UserWarning):
+    """A folder holds files that are not looked at, because of their suffix."""
+
+
 def images_below(root: Path, on_reject: OnImageReject | None = None) -> list[ImageFile]:
     """The PNG and JPEG files of a folder and its sub-folders, sorted by name.
 
     Told by suffix, `.png`, `.jpg` or `.jpeg` in any case. What begins with a dot is not looked at.
     Links to files inside the root are followed; links to folders inside are not, because what they
-    lead to is found where it is.
+    lead to is found where it is. Of files with another suffix a `FilesPassedOver` tells how many.
 
     Args:
         on_reject: Is told of what is left out: links that lead outside (`outside_root`) or nowhere,
@@ -80,13 +86,23 @@ def images_below(root: Path, on_reject: OnImageReject | None = None) -> list[Ima
         OSError: the root is no folder, or cannot be listed.
         BadData: there is no image (`no_images`), or one of the above.
     """
-    found = {name_of(path, root): path for path in image_paths(root, on_reject)}
+    others: Counter[str] = Counter()
+    found = {name_of(path, root): path for path in image_paths(root, on_reject, others)}
     if not found:
+        held = f" (there are {counted(others)})" if others else ""
         raise BadData(
-            f"holds no image: no file below it ends in {', '.join(SUFFIXES)}, hidden ones aside. "
-            "Name another folder, or convert the images to PNG.",
+            f"holds no image: no file below it ends in {', '.join(SUFFIXES)}, hidden ones aside"
+            f"{held}. Name another folder, or convert the images to PNG.",
             code="no_images",
             file=root,
+        )
+    if others:
+        warnings.warn(
+            f"files of {root} that are passed over, because they do not end in "
+            f"{', '.join(SUFFIXES)}: {others.total():,} ({counted(others)}). Convert those that "
+            "are images to PNG.",
+            FilesPassedOver,
+            stacklevel=2,
         )
     return [ImageFile(found[name], name) for name in sorted(found)]
 
@@ -219,8 +235,14 @@ class Table:
         return path.as_posix()
 
 
-def image_paths(root: Path, on_reject: OnImageReject | None) -> Iterator[Path]:
-    """The image files below a folder; what is refused is told of, as in `images_below`."""
+def image_paths(
+    root: Path, on_reject: OnImageReject | None, others: Counter[str]
+) -> Iterator[Path]:
+    """The image files below a folder; what is refused is told of, as in `images_below`.
+
+    Args:
+        others: Counts, by suffix, the visible files that are no images.
+    """
     folders, inside = [root], root.resolve()
     while folders:
         folder = folders.pop()
@@ -247,6 +269,8 @@ def image_paths(root: Path, on_reject: OnImageReject | None) -> Iterator[Path]:
             try:
                 if is_image(entry, inside):
                     yield path
+                elif not leads_to_folder(path):
+                    others[Path(name_of(path, root)).suffix.lower()] += 1
             except BadData as error:
                 reject(error, name_of(path, root), on_reject)
 
@@ -266,6 +290,12 @@ def is_image(entry: os.DirEntry[str], inside: Path) -> bool:
     if not entry.is_file(follow_symlinks=False):
         check_file(path, inside)
     return True
+
+
+def counted(others: Counter[str], most: int = 6) -> str:
+    """Such as `12 .bmp, 1 .txt`, the most frequent suffixes first."""
+    kinds = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in others.most_common()]
+    return ", ".join([*kinds[:most], *(["..."] if len(kinds) > most else [])])
 
 
 def leads_to_folder(link: Path) -> bool:

@@ -250,6 +250,22 @@ def test_an_empty_folder_says_so(here: Path, capsys: pytest.CaptureFixture[str])
     assert "no image" in refusal(capsys, "train", "nothing", "--name", "x", code=DATA)
 
 
+@pytest.mark.filterwarnings("always::anomaly.data.image_files.FilesPassedOver")
+def test_train_score_and_evaluate_tell_of_files_with_another_suffix(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(normal_images(30, seed=14), here / "mixed")
+    (here / "mixed/scan.bmp").touch()
+    model = ("--model", "models:/cloth@champion")
+    for arguments in (
+        ("train", "mixed", "--name", "mixed", *QUICK),
+        ("score", "mixed", *model, "--output", "mixed.csv"),
+        ("evaluate", "mixed", *model),
+    ):
+        assert run([*arguments]) == 0
+        assert "1 (1 .bmp)" in capsys.readouterr().err
+
+
 def test_inspect_tells_of_images(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = answer_of(capsys, "inspect", "models:/cloth@champion")
     assert answer["images"]["channels"] == 1

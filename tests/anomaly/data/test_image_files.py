@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from anomaly.data.image_files import (
+    FilesPassedOver,
     ImageFile,
     ImageReject,
     image_set,
@@ -60,7 +61,8 @@ def test_images_are_found_by_suffix_at_any_depth_and_sorted_by_name(root: Path) 
         root, "b.PNG", "a/z.jpg", "a/b/c.Jpeg", "a.png", "notes.txt", "a/x.gif", "png", "ä ö.png"
     )
 
-    files = images_below(root)
+    with pytest.warns(FilesPassedOver):
+        files = images_below(root)
 
     assert names(files) == ["a.png", "a/b/c.Jpeg", "a/z.jpg", "b.PNG", "ä ö.png"]
     assert files[1] == ImageFile(root / "a" / "b" / "c.Jpeg", "a/b/c.Jpeg")
@@ -82,11 +84,29 @@ def test_a_name_that_is_not_utf_8_becomes_text_and_is_still_found(root: Path) ->
     assert file.path.read_bytes() == b"here"
 
 
+def test_files_with_another_suffix_are_counted_by_suffix(root: Path) -> None:
+    touched(root, "a.png", "b.bmp", "c/d.BMP", "e.bmp", "c/README", "f", ".hidden.tif", "g.\udcff")
+    (root / "scans.tif").mkdir()
+    (root / "more.webp").symlink_to(root / "c")
+
+    told = r": 6 \(3 \.bmp, 2 without suffix, 1 \.\\xff\)\. Convert"
+    for find in (images_below, image_set):
+        with pytest.warns(FilesPassedOver, match=told):
+            find(root)
+
+
+def test_of_many_suffixes_the_most_frequent_are_named(root: Path) -> None:
+    touched(root, "a.png", *(f"{n}.{n % 9}" for n in range(26)))
+
+    with pytest.warns(FilesPassedOver, match=r": 26 \((3 \.\d, ){6}\.\.\.\)"):
+        images_below(root)
+
+
 def test_a_folder_without_an_image_is_refused(root: Path) -> None:
-    touched(root, "a.gif")
+    touched(root, "a.gif", "b.gif")
 
     for find in (images_below, image_set):
-        with pytest.raises(BadData, match=r"ends in \.png, \.jpg, \.jpeg") as caught:
+        with pytest.raises(BadData, match=r"ends in \.png, \.jpg, \.jpeg.* 2 \.gif") as caught:
             find(root)
         assert (caught.value.code, caught.value.file) == ("no_images", root)
 
@@ -157,6 +177,7 @@ def test_links_that_lead_nowhere_or_in_a_circle_are_refused(root: Path) -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore::anomaly.data.image_files.FilesPassedOver")
 def test_pipes_and_sockets_are_refused_without_being_opened(root: Path) -> None:
     touched(root, "a.png")
     os.mkfifo(root / "pipe.png")
