@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -12,7 +13,13 @@ from anomaly.arrays import Float32, Float64
 SMALLEST_SHARE = 1 / 4096
 """Of a map: smaller regions are noise."""
 
-MOST_BOXES = 20
+NEAR = 1 / 20
+"""Of the shorter side of a map: boxes with less between them are one place to look at."""
+
+MOST_BOXES = 10
+
+WIDESPREAD = 0.5
+"""Boxes that cover more of a map than this say nothing: it is odd as a whole."""
 
 MOST_HEAT = np.float32(10_000)
 """More would only overflow where it is stored in few bits."""
@@ -31,6 +38,28 @@ class Box:
     bottom: int
     right: int
     hottest: float
+
+    @property
+    def area(self) -> int:
+        """Pixels in it."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    def is_near(self, other: Box, pixels: int) -> bool:
+        """Whether no more than so many pixels lie between the two, down or across."""
+        return (
+            max(self.top, other.top) - min(self.bottom, other.bottom) <= pixels
+            and max(self.left, other.left) - min(self.right, other.right) <= pixels
+        )
+
+    def joined(self, other: Box) -> Box:
+        """The smallest box around both."""
+        return Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+            max(self.hottest, other.hottest),
+        )
 
     def scaled(self, down: float, across: float) -> Box:
         """The same region of an image that is that much taller and wider."""
@@ -60,8 +89,30 @@ class Heat:
         """The largest heat."""
         return float(self.values.max())
 
+    @property
+    def is_widespread(self) -> bool:
+        """Whether boxes would cover most of the image: it is odd as a whole, and no place of it."""
+        return self._covers_most(self._places())
+
     def boxes(self) -> list[Box]:
-        """Regions hotter than 1, hottest first, at most `MOST_BOXES`."""
+        """Places hotter than 1, hottest first, at most `MOST_BOXES`.
+
+        Regions that nearly touch are one place. Of an image that is odd as a whole there is a
+        single box, around all of them.
+        """
+        places = self._places()
+        if self._covers_most(places):
+            return [reduce(Box.joined, places)]
+        return sorted(places, key=lambda box: -box.hottest)[:MOST_BOXES]
+
+    def _covers_most(self, places: Sequence[Box]) -> bool:
+        return sum(box.area for box in places) > WIDESPREAD * self.values.size
+
+    def _places(self) -> list[Box]:
+        return apart(self._regions(), int(NEAR * min(self.values.shape)))
+
+    def _regions(self) -> list[Box]:
+        """A box around each connected region that is hotter than 1."""
         from scipy import ndimage
 
         labels, _ = ndimage.label(self.values > 1.0, structure=np.ones((3, 3)))
@@ -72,11 +123,24 @@ class Heat:
                 down, across = place
                 hottest = float(self.values[place][inside].max())
                 found.append(Box(down.start, across.start, down.stop, across.stop, hottest))
-        return sorted(found, key=lambda box: -box.hottest)[:MOST_BOXES]
+        return found
 
     def at_size(self, height: int, width: int) -> Float32:
         """The heat of each pixel of an image of that size."""
         return enlarged(self.values, height, width)
+
+
+def apart(boxes: Sequence[Box], pixels: int) -> list[Box]:
+    """Boxes around the same pixels, no two of which are near each other; see `Box.is_near`."""
+    found: list[Box] = []
+    for box in boxes:
+        grown = box
+        # A box that has grown may have come near others.
+        while close := {other for other in found if grown.is_near(other, pixels)}:
+            found = [other for other in found if other not in close]
+            grown = reduce(Box.joined, close, grown)
+        found.append(grown)
+    return found
 
 
 def heat_of(layers: Sequence[Float64], unit: float, height: int, width: int) -> Heat:

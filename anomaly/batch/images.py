@@ -40,6 +40,7 @@ class ImageReport:
         rejected: Files left out and listed.
         alpha: The false-alarm rate that was applied.
         heatmaps: Written.
+        widespread: Flagged images that are odd as a whole; see `anomaly.heat`.
     """
 
     images: int
@@ -47,6 +48,7 @@ class ImageReport:
     rejected: int
     alpha: float
     heatmaps: int
+    widespread: int
 
 
 def score_images(
@@ -65,8 +67,9 @@ def score_images(
     """Score every file, in order.
 
     The output holds `image` (the name), `score, p_value, is_anomaly, hottest` (the largest heat; 1
-    is what one normal image in 1 / alpha exceeds) and `boxes` (JSON: [left, top, right, bottom,
-    heat] of each hot region in pixels of the image). It is shown only when complete.
+    is what one normal image in 1 / alpha exceeds), `boxes` (JSON: [left, top, right, bottom,
+    heat] of each hot place in pixels of the image) and `widespread` (it is odd as a whole, and has
+    a single box). It is shown only when complete.
 
     Args:
         output: `.csv` or `.parquet`.
@@ -85,7 +88,7 @@ def score_images(
         # Heat is on the scale of the rate that is asked for.
         detector = detector.with_alpha(alpha)
     bad = list(earlier_rejects)
-    images = flagged = drawn = 0
+    images = flagged = drawn = widespread = 0
     on_reject = None if rejects is None else bad.append
     loaded = fitting(read_images(files, limits=limits, on_reject=on_reject), detector, on_reject)
     with open_sink(output) as write:
@@ -104,13 +107,17 @@ def score_images(
                     drawn += 1
             images += len(chunk)
             flagged += int(verdicts.is_anomaly.sum())
+            widespread += sum(
+                bool(is_anomaly) and heat.is_widespread
+                for heat, is_anomaly in zip(heats, verdicts.is_anomaly, strict=True)
+            )
             if on_images is not None:
                 on_images(len(chunk))
         if not images:
             write(_table([], detector.verdicts(pa.array([], pa.float64()).to_numpy()), []))
     if rejects is not None and bad:
         _write_rejects(rejects, bad)
-    return ImageReport(images, flagged, len(bad), detector.calibration.alpha, drawn)
+    return ImageReport(images, flagged, len(bad), detector.calibration.alpha, drawn, widespread)
 
 
 def fitting(
@@ -157,6 +164,7 @@ def _table(chunk: Sequence[LoadedImage], verdicts: Verdicts, heats: Sequence[Hea
             "is_anomaly": pa.array(verdicts.is_anomaly),
             "hottest": pa.array([heat.hottest for heat in heats], pa.float64()),
             "boxes": pa.array(boxes, pa.string()),
+            "widespread": pa.array([heat.is_widespread for heat in heats], pa.bool_()),
         }
     )
 

@@ -72,6 +72,11 @@ def score_folder(
         f"{detector.calibration.unit}s alpha = {report.alpha:g} promises at most "
         f"{report.alpha:.2%} on average): {output}"
     ]
+    if report.widespread:
+        lines.append(
+            f"{report.widespread:,} of the flagged are odd as a whole: another kind of image, or "
+            "other light, focus or framing (column `widespread`)"
+        )
     if heatmaps is not None:
         lines.append(f"{report.heatmaps:,} heatmaps: {heatmaps}")
     if report.rejected:

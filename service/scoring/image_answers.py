@@ -57,5 +57,6 @@ def explanation(heat: Heat, height: int, width: int) -> ImageExplanation:
     return ImageExplanation(
         heat.hottest,
         [HotRegion(box.top, box.left, box.bottom, box.right, box.hottest) for box in boxes],
+        heat.is_widespread,
         layer_png(heat, height, width),
     )

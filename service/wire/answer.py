@@ -83,7 +83,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HotRegion(msgspec.Struct, frozen=True):
-    """A region hotter than 1, in pixels of the image; `bottom` and `right` are exclusive.
+    """A place hotter than 1, in pixels of the image; `bottom` and `right` are exclusive.
 
     Attributes:
         hottest: The largest heat in it.
@@ -102,13 +102,15 @@ class ImageExplanation(msgspec.Struct, frozen=True):
     Attributes:
         hottest: The largest heat. 0 is usual; 1 is what the hottest pixel of a normal image
             exceeds with probability alpha, the model's own.
-        boxes: Hot regions, hottest first.
+        boxes: Hot places, hottest first.
+        widespread: It is odd as a whole, and no place of it; then there is a single box.
         heatmap: A PNG of the image's own size, to be laid over it: transparent where the heat is 0
             or less, yellow, red from 1 on, darkest at 3. The scale is the same for all images.
     """
 
     hottest: float
     boxes: list[HotRegion]
+    widespread: bool
     heatmap: bytes
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from random import Random
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from anomaly.heat import MOST_BOXES, Box, Heat, heat_of
+from anomaly.heat import MOST_BOXES, Box, Heat, apart, heat_of
 
 
 def spots(*places: tuple[slice, slice, float]) -> Heat:
@@ -39,14 +44,65 @@ def test_a_few_hot_pixels_of_a_large_image_are_no_region_but_of_a_small_one_they
 
 def test_at_most_so_many_boxes() -> None:
     values = np.zeros((60, 60), np.float32)
-    values[::4, ::4] = 2.0
+    values[::6, ::6] = 2.0
     assert len(Heat(values).boxes()) == MOST_BOXES
+    assert not Heat(values).is_widespread
+
+
+def test_regions_that_nearly_touch_are_one_place() -> None:
+    """Of 60 pixels a twentieth, 3, may lie between them."""
+    near = spots((slice(10, 20), slice(10, 20), 2.0), (slice(10, 20), slice(23, 30), 2.5))
+    far = spots((slice(10, 20), slice(10, 20), 2.0), (slice(10, 20), slice(24, 30), 2.5))
+    assert near.boxes() == [Box(10, 10, 20, 30, 2.5)]
+    assert far.boxes() == [Box(10, 24, 20, 30, 2.5), Box(10, 10, 20, 20, 2.0)]
+
+
+def test_a_region_within_the_box_of_another_is_no_place_of_its_own() -> None:
+    values = np.zeros((60, 80), np.float32)
+    values[10:40, 10:40] = 2.0
+    values[12:38, 12:38] = 0.0
+    values[24:26, 24:26] = 3.0
+    assert Heat(values).boxes() == [Box(10, 10, 40, 40, 3.0)]
+
+
+def test_an_image_that_is_odd_as_a_whole_has_a_single_box_and_says_so() -> None:
+    values = np.zeros((60, 80), np.float32)
+    values[5:55:4, 6:75:4] = values[5:55:4, 7:76:4] = 2.0
+    heat = Heat(values)
+    assert heat.is_widespread
+    assert heat.boxes() == [Box(5, 6, 54, 76, 2.0)]
+
+
+def test_two_large_places_that_cover_most_of_an_image_are_no_places() -> None:
+    halves = spots((slice(0, 60), slice(0, 25), 2.0), (slice(0, 60), slice(55, 80), 1.5))
+    one = spots((slice(0, 60), slice(0, 25), 2.0))
+    assert halves.is_widespread
+    assert halves.boxes() == [Box(0, 0, 60, 80, 2.0)]
+    assert not one.is_widespread
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 40)] * 2, *[st.integers(1, 9)] * 2), max_size=12),
+    st.integers(0, 5),
+    st.randoms(use_true_random=False),
+)
+def test_boxes_that_are_apart_hold_all_others_whatever_their_order(
+    corners: list[tuple[int, int, int, int]], pixels: int, random: Random
+) -> None:
+    boxes = [Box(top, left, top + down, left + across, 2.0) for top, left, down, across in corners]
+    found = apart(boxes, pixels)
+
+    assert all(any(box.joined(other) == other for other in found) for box in boxes)
+    assert not any(a.is_near(b, pixels) for a, b in combinations(found, 2))
+    random.shuffle(boxes)
+    assert set(apart(boxes, pixels)) == set(found)
 
 
 def test_a_calm_image_has_no_box_and_no_heat() -> None:
     heat = spots()
     assert heat.boxes() == []
     assert heat.hottest == 0.0
+    assert not heat.is_widespread
 
 
 def test_a_box_of_the_working_size_covers_the_same_part_of_the_image() -> None:

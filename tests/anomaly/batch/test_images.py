@@ -39,7 +39,7 @@ def test_one_line_for_each_image_in_the_order_of_names(
     found = pd.read_csv(folder / "out.csv")
     assert found.image.tolist() == sorted(file.name for file in files)
     assert found.columns.tolist() == [
-        *("image", "score", "p_value", "is_anomaly", "hottest", "boxes")
+        *("image", "score", "p_value", "is_anomaly", "hottest", "boxes", "widespread")
     ]
     expected = image_detector.anomaly_score([*PIXELS[9:], *PIXELS[:9]])
     assert found.score.tolist() == expected.tolist(), "to the bit, through the file"

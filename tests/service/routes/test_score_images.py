@@ -176,6 +176,7 @@ def test_explanations_show_where_at_the_size_of_each_image(
             for box in boxes_at_size(heat, height, width)
         ]
         assert explained["boxes"] == expected
+        assert explained["widespread"] is heat.is_widespread
 
 
 def test_a_hot_region_lies_where_the_piece_is_torn(image_caller: ImageCaller) -> None:
