@@ -12,7 +12,7 @@ from anomaly.batch.sinks import check_suffix
 from anomaly.cli.console import progress, result
 from anomaly.data.image_files import ImageFile, ImageReject, images_below, images_of_table
 from anomaly.data.options import ReadOptions
-from anomaly.errors import ConfigInvalid
+from anomaly.errors import CannotWrite, ConfigInvalid
 
 
 def score_folder(
@@ -38,6 +38,8 @@ def score_folder(
         raise ConfigInvalid("--every-heatmap needs a folder to write them to: add --heatmaps.")
     if is_skipping:
         rejects = rejects or output.with_name(f"{output.name}.rejects.csv")
+    if heatmaps is not None:
+        refuse_file_in_the_way(heatmaps)
     if heatmaps is not None and is_inside(heatmaps, data):
         raise ConfigInvalid(
             f"{heatmaps} lies in {data}, so that the next run would score the heatmaps. Choose a "
@@ -83,6 +85,20 @@ def score_folder(
         lines.append(f"{report.rejected:,} files could not be read and are listed in {rejects}")
     result({**asdict(report), "output": output}, as_json=as_json, text="\n".join(lines))
     return report.flagged
+
+
+def refuse_file_in_the_way(folder: Path) -> None:
+    """Refuse a folder that is a file, or that lies in one.
+
+    Raises:
+        CannotWrite: names the file.
+    """
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if there.is_file():
+        raise CannotWrite(
+            f"{there} is a file, and heatmaps are written to a folder. Name another with "
+            "--heatmaps; it is made if it is not there."
+        )
 
 
 def is_inside(folder: Path, data: Path) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import anomaly
-from anomaly.cli import CONFIG, DATA, run
+from anomaly.cli import CANNOT_WRITE, CONFIG, DATA, run
 from tests.textiles import QUICK, mvtec, normal_images, torn, written
 
 
@@ -243,6 +243,19 @@ def test_what_makes_no_sense_is_refused_with_advice(
     model = () if arguments[0] == "train" else ("--model", "models:/cloth@champion")
     code = DATA if "perfect" in arguments else CONFIG
     assert told in refusal(capsys, *arguments, *model, code=code)
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below"])
+def test_heatmaps_are_not_written_to_a_file_and_nothing_is_done_before(
+    here: Path, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    (here / "taken").write_text("mine")
+    output = ("--model", "models:/cloth@champion", "--output", "none.csv", "--heatmaps", folder)
+
+    said = refusal(capsys, "score", "cloth/test", *output, code=CANNOT_WRITE)
+
+    assert said.startswith("error: taken is a file")
+    assert not (here / "none.csv").exists()
 
 
 def test_an_empty_folder_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
