@@ -28,6 +28,9 @@ from training.tracking import tracked_run
 MOST_COMPARED = 3_000
 """Images of each side that are looked through for near-copies."""
 
+FEW = 30
+"""Fit images; fewer show little of what is normal."""
+
 
 @dataclass(frozen=True)
 class TrainedImages:
@@ -86,7 +89,8 @@ def train_images(
     )
     tested = np.sort(np.concatenate([numbers[splits.test], data.kept_for_test]))
     evaluation, pixels = evaluate_images(assembled.detector, data, tested, data.anomalous)
-    detector = told(assembled.detector, evaluation, pixels, _near_copies(data, numbers, splits))
+    near_copies = _near_copies(data, numbers, splits)
+    detector = told(assembled.detector, evaluation, pixels, near_copies, few_note(splits))
     run = tracked_run(experiment=name, run_name=f"{name}-{digest[:8]}")
     with kept_if_unregistered(detector, name), run as tracker:
         tracker.params(to_plain(config), to_yaml(config))
@@ -116,8 +120,13 @@ def told(
     evaluation: Evaluation,
     pixels: PixelMetrics | None,
     near_copies: float,
+    few: str | None,
 ) -> ImageDetector:
-    """The detector whose card tells what was measured."""
+    """The detector whose card tells what was measured.
+
+    Args:
+        few: See `few_note`.
+    """
     metrics = dict(evaluation.metrics)
     if pixels is not None:
         metrics |= {"test/pixel_auroc": pixels.auroc, "test/pixel_aupro": pixels.aupro}
@@ -125,7 +134,25 @@ def told(
     if near_copies > MANY:
         by_group = detector.card.unit_of_calibration == "group"
         notes = (*notes, note(near_copies, by_group))
+    if few is not None:
+        notes = (few, *notes)
     return replace(detector, card=replace(detector.card, metrics=metrics, notes=notes))
+
+
+def few_note(splits: Splits) -> str | None:
+    """What to tell the user whose images are too few to show what is normal, if they are."""
+    fit, held_out, calibration, test = (
+        len(part) for part in (splits.fit, splits.early_stop, splits.calibration, splits.test)
+    )
+    if fit >= FEW:
+        return None
+    return (
+        f"only {fit} of {fit + held_out + calibration + test} normal images fit the model "
+        f"({held_out} tell which errors are usual, {calibration} calibrate, {test} test). So few "
+        "show little of what is normal: more anomalies are missed, though the false-alarm rate "
+        "holds. Add normal images until a hundred or more fit"
+        + ("; `--set split.test_share=0` measures nothing and fits more." if test else ".")
+    )
 
 
 def _near_copies(data: ImageData, numbers: Int64, splits: Splits) -> float:

@@ -72,6 +72,7 @@ def test_a_folder_of_mvtec_is_understood(trained: tuple[Path, dict[str, Any]]) -
 
     assert answer["champion"]
     assert answer["rows"]["test"] == 0, "the test images are those that the layout keeps"
+    assert not any(note.startswith("only") for note in answer["notes"]), "36 images fit"
     metrics = answer["metrics"]
     assert metrics["test/normal_rows"] == 10
     assert metrics["test/anomalies"] == 8
@@ -209,6 +210,7 @@ def test_unreadable_files_stop_or_are_skipped(
     assert run(["train", "some", "--name", "some", *skipping, *QUICK]) == 0
     printed = capsys.readouterr()
     assert "skipped broken.png" in printed.err
+    assert "note: only 19 of 40 normal images fit the model" in printed.err
     assert "some version 1 (champion)" in printed.out
     model = ("--model", "models:/some@champion", "--output", "some.csv", "--on-error", "skip")
     assert run(["score", "some", *model]) == 0
