@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,8 +20,8 @@ from anomaly.data.frames import records_from_frame
 from anomaly.data.images import Pixels, decode
 from anomaly.data.schema import Kind
 from anomaly.detector import Detector, Verdicts
-from anomaly.errors import SchemaMismatch
-from anomaly.image_detector import AnyDetector, ImageDetector
+from anomaly.errors import ImageRejected, SchemaMismatch
+from anomaly.image_detector import AnyDetector, ImageDetector, check_tiles
 
 LOADER = __name__
 
@@ -79,7 +79,7 @@ class PyfuncImages:
 
         Raises:
             SchemaMismatch: there is no such column.
-            ImageRejected: the bytes are no image.
+            ImageRejected: a cell holds no image; names its row.
         """
         given = {"alpha": 0.0, **(params or {})}
         if IMAGE_COLUMN not in model_input:
@@ -87,8 +87,26 @@ class PyfuncImages:
                 f"no column is named {IMAGE_COLUMN!r}. It holds the bytes of PNG or JPEG files.",
                 code="missing_column",
             )
-        images = (decode(data) for data in model_input[IMAGE_COLUMN])
+        images = self._images(model_input[IMAGE_COLUMN])
         return _frame(self.detector.detect(images, given["alpha"] or None), model_input.index)
+
+    def _images(self, cells: Iterable[Any]) -> Iterator[Pixels]:
+        """What the cells hold, one after the other."""
+        for row, data in enumerate(cells):
+            try:
+                if not isinstance(data, bytes):
+                    raise ImageRejected(
+                        f"holds {type(data).__name__}, not the bytes of a PNG or JPEG file. Read "
+                        "the file, or leave the row out.",
+                        code="image_format",
+                    )
+                pixels = decode(data)
+                check_tiles(pixels, self.detector.preprocessor)
+            except ImageRejected as error:
+                raise ImageRejected(
+                    error.message, code=error.code, row=row, column=IMAGE_COLUMN
+                ) from error
+            yield pixels
 
 
 def _load_pyfunc(path: str) -> PyfuncDetector | PyfuncImages:
