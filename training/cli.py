@@ -41,7 +41,9 @@ LabelColumn = Annotated[
 ]
 NormalLabel = Annotated[
     str | None,
-    typer.Option("--normal-label", help="The label of normal rows. [default: 0]"),
+    typer.Option(
+        "--normal-label", help="The label of normal rows or images. [default: 0; of images good]"
+    ),
 ]
 
 MaskColumn = Annotated[

@@ -119,6 +119,7 @@ def find_images(
         BadData: there is no image, or none with the normal label.
     """
     kept: list[ImageFile] = []
+    is_default = normal_label is None
     if table is not None:
         files = images_of_table(
             data,
@@ -144,10 +145,8 @@ def find_images(
     else:
         normal = np.flatnonzero([label == normal_label for label in labels])
     if not len(normal):
-        seen = ", ".join(repr(label) for label in sorted({str(label) for label in labels})[:10])
         raise BadData(
-            f"no image has the normal label {normal_label!r}; the labels are {seen}. Say which one "
-            "is normal with --normal-label.",
+            none_normal(sorted({label for label in labels if label}), normal_label, is_default),
             code="no_normal_rows",
             file=data,
         )
@@ -162,6 +161,26 @@ def find_images(
         np.setdiff1d(known, normal) if normal_label is not None else normal[:0],
         normal[[everything[number].name in tested for number in normal]],
         groups,
+    )
+
+
+def none_normal(seen: Sequence[str], normal_label: str | None, is_default: bool) -> str:
+    """What to tell the user none of whose images is normal.
+
+    Args:
+        seen: The labels that there are.
+    """
+    if not seen:
+        return (
+            f"no image has a label, and {normal_label!r} is to be the normal one. Labels are in "
+            "the column that --label-column names, or are the folders below a folder; without "
+            "--label-column and --normal-label every image is normal."
+        )
+    default = ", which is the default" if is_default else ""
+    listed = ", ".join(map(repr, seen[:9])) + (f" and {len(seen) - 9} more" if seen[9:] else "")
+    return (
+        f"no image has the normal label {normal_label!r}{default}; the labels are {listed}. Say "
+        "which one is normal with --normal-label."
     )
 
 
