@@ -57,7 +57,7 @@ OF_TABLES = ("schema", "id_column", "time_column", "context", "drop", "cycles")
 OF_FILES = ("delimiter", "encoding", "newlines_in_values")
 """How a table is read."""
 
-OF_IMAGES = ("image_column", "image_root", "mask_column", "on_error")
+OF_IMAGES = ("image_column", "image_root", "mask_column", "on_error", *options.LIMITS)
 
 FOR_TABLES = "is for tables of rows, not for images"
 FOR_IMAGES = "is for images: a folder, or a table with --image-column"
@@ -102,6 +102,8 @@ def train(
     mask_column: MaskColumn = None,
     image_root: options.ImageRoot = None,
     on_error: options.OnError = "fail",
+    image_pixels: options.ImagePixels = None,
+    image_bytes: options.ImageBytes = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
@@ -132,7 +134,7 @@ def train(
         *(["split.by=group", f"split.group_column={group_column}"] if group_column else []),
         *_with_preset(settings, preset),
     ]
-    read = options.read_options(delimiter, encoding, newlines_in_values)
+    read = options.read_options(delimiter, encoding, newlines_in_values, image_pixels, image_bytes)
     if options.are_images(data, image_column):
         from training.image_commands import train_on_images
         from training.image_data import table_of_images
@@ -220,6 +222,8 @@ def calibrate(
     ] = None,
     image_column: options.ImageColumn = None,
     image_root: options.ImageRoot = None,
+    image_pixels: options.ImagePixels = None,
+    image_bytes: options.ImageBytes = None,
     output: Annotated[
         Path | None, typer.Option(help="For a model from a directory: the new directory.")
     ] = None,
@@ -248,12 +252,12 @@ def calibrate(
             "a model from a directory needs --output; a registered one becomes a new version and "
             "takes none."
         )
-    read = options.read_options(delimiter, encoding, newlines_in_values)
+    read = options.read_options(delimiter, encoding, newlines_in_values, image_pixels, image_bytes)
     loaded = load_any(model)
     detector: AnyDetector
     is_of_images = isinstance(loaded, ImageDetector)
     if not is_of_images:
-        options.refuse_given(context_of_command, OF_IMAGES[:2], FOR_IMAGES)
+        options.refuse_given(context_of_command, OF_IMAGES, FOR_IMAGES)
     elif image_column is None:
         options.refuse_given(context_of_command, OF_FILES, FOR_TABLES)
     if isinstance(loaded, ImageDetector):
@@ -300,6 +304,8 @@ def evaluate(
     mask_column: MaskColumn = None,
     image_root: options.ImageRoot = None,
     on_error: options.OnError = "fail",
+    image_pixels: options.ImagePixels = None,
+    image_bytes: options.ImageBytes = None,
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
@@ -313,7 +319,7 @@ def evaluate(
     from training.remeasure import evaluate_file
 
     detector = load_any(model, device_named(device))
-    read = options.read_options(delimiter, encoding, newlines_in_values)
+    read = options.read_options(delimiter, encoding, newlines_in_values, image_pixels, image_bytes)
     if options.are_images(data, image_column):
         from training.image_commands import evaluate_on_images
         from training.image_data import table_of_images
@@ -350,6 +356,7 @@ def evaluate(
 
 @app.command()
 def latent(
+    context_of_command: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
@@ -370,6 +377,8 @@ def latent(
     seed: Annotated[
         int, typer.Option(min=0, help="Of that choice, and of draws from the prior.")
     ] = 0,
+    image_pixels: options.ImagePixels = None,
+    image_bytes: options.ImageBytes = None,
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
@@ -384,6 +393,8 @@ def latent(
     def on_reject(reject: ImageReject) -> None:
         say(f"note: {reject.name}: {reject.message}")
 
+    if not data.is_dir():
+        options.refuse_given(context_of_command, options.LIMITS, "is for a folder of images")
     with progress("looking") as update:
         files = draw_latents(
             model,
@@ -392,7 +403,9 @@ def latent(
             rows=rows,
             seed=seed,
             device=device_named(device),
-            options=options.read_options(delimiter, encoding, newlines_in_values),
+            options=options.read_options(
+                delimiter, encoding, newlines_in_values, image_pixels, image_bytes
+            ),
             on_reject=on_reject,
             on_image=lambda done, of: update(done, "", of),
         )

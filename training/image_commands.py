@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from anomaly.cli.console import progress, result, say
 from anomaly.cli.console import table as table_of
 from anomaly.data.image_files import ImageReject
@@ -82,8 +84,7 @@ def evaluate_on_images(
 
 def fitting_settings(data: ImageData) -> list[str]:
     """Small images are seen whole, at about their size; larger ones in tiles."""
-    kept = set(data.kept_for_test.tolist())
-    side = usual_side([data.files[n] for n in data.normal.tolist() if n not in kept])
+    side = usual_side(data, np.setdiff1d(data.normal, data.kept_for_test))
     if side > LARGEST_WHOLE:
         return ["preset=tiles"]
     tile = next(tile for tile in WHOLE_SIDES if tile >= side)

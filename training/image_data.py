@@ -19,7 +19,7 @@ from anomaly.data.image_files import (
     images_of_table,
 )
 from anomaly.data.image_reader import read_images
-from anomaly.data.options import ReadOptions
+from anomaly.data.options import DEFAULT_LIMITS, ImageLimits, ReadOptions
 from anomaly.data.pixels import Pixels
 from anomaly.data.splits import Splits, split_groups, split_rows
 from anomaly.errors import BadData, ConfigInvalid
@@ -82,6 +82,7 @@ class ImageData:
         normal, anomalous: Ascending numbers of files; one without a label is in neither.
         kept_for_test: Of the normal ones, those that a given layout keeps for the test.
         groups: (N,) of all files, or None.
+        limits: How large each image, and each mask, may be.
     """
 
     files: tuple[ImageFile, ...]
@@ -89,6 +90,7 @@ class ImageData:
     anomalous: Int64
     kept_for_test: Int64
     groups: Objects | None
+    limits: ImageLimits = DEFAULT_LIMITS
 
     def pixels(self, numbers: Int64) -> Iterator[Pixels]:
         """The images of these numbers, in that order.
@@ -96,7 +98,8 @@ class ImageData:
         Raises:
             BadData: one of them cannot be read; names the file.
         """
-        for loaded in read_images([self.files[number] for number in numbers]):
+        files = [self.files[number] for number in numbers]
+        for loaded in read_images(files, limits=self.limits):
             yield loaded.pixels
 
 
@@ -138,7 +141,7 @@ def find_images(
         normal_label = GOOD if kept and normal_label is None else normal_label
     everything = [*files, *kept]
     if on_reject is not None:
-        everything = readable(everything, on_reject)
+        everything = readable(everything, options.images, on_reject)
     labels = [file.label for file in everything]
     if normal_label is None:
         normal = np.arange(len(everything))
@@ -161,6 +164,7 @@ def find_images(
         np.setdiff1d(known, normal) if normal_label is not None else normal[:0],
         normal[[everything[number].name in tested for number in normal]],
         groups,
+        options.images,
     )
 
 
@@ -184,9 +188,11 @@ def none_normal(seen: Sequence[str], normal_label: str | None, is_default: bool)
     )
 
 
-def readable(files: Sequence[ImageFile], on_reject: OnImageReject) -> list[ImageFile]:
+def readable(
+    files: Sequence[ImageFile], limits: ImageLimits, on_reject: OnImageReject
+) -> list[ImageFile]:
     """The files that can be read, each of which is read once for that."""
-    return [loaded.file for loaded in read_images(files, on_reject=on_reject)]
+    return [loaded.file for loaded in read_images(files, limits=limits, on_reject=on_reject)]
 
 
 def divide_images(data: ImageData, config: ImageRunConfig) -> tuple[Splits, Int64]:
@@ -220,14 +226,14 @@ def divide_images(data: ImageData, config: ImageRunConfig) -> tuple[Splits, Int6
     return splits, numbers
 
 
-def usual_side(files: Sequence[ImageFile], most: int = 20) -> float:
-    """The median side of some of the images, in pixels.
+def usual_side(data: ImageData, numbers: Int64, most: int = 20) -> float:
+    """The median side of some of the images of these numbers, in pixels.
 
     Raises:
         BadData: one of them cannot be read; names the file.
     """
-    chosen = [files[n] for n in np.linspace(0, len(files) - 1, min(most, len(files))).astype(int)]
-    areas = [loaded.pixels.shape[0] * loaded.pixels.shape[1] for loaded in read_images(chosen)]
+    places = np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int)
+    areas = [pixels.shape[0] * pixels.shape[1] for pixels in data.pixels(numbers[places])]
     return float(np.sqrt(np.median(areas)))
 
 

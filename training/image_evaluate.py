@@ -57,7 +57,9 @@ def evaluate_images(
             mask = data.files[numbers[place]].mask
             heats.append(heat.astype(np.float16).astype(np.float32))
             masks.append(
-                mask_at_size(read_mask(mask), *heat.shape) if mask else np.zeros(heat.shape, bool)
+                mask_at_size(read_mask(mask, data.limits), *heat.shape)
+                if mask
+                else np.zeros(heat.shape, bool)
             )
     verdicts = detector.verdicts(scores)
     groups = None if data.groups is None else data.groups[numbers]

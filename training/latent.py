@@ -14,7 +14,7 @@ from anomaly.artifact import load_any
 from anomaly.backends.backend import Device
 from anomaly.data.image_files import OnImageReject, images_below
 from anomaly.data.image_reader import read_images
-from anomaly.data.options import ReadOptions
+from anomaly.data.options import ImageLimits, ReadOptions
 from anomaly.data.pixels import Pixels
 from anomaly.data.readers import read_records
 from anomaly.detector import Detector
@@ -88,7 +88,9 @@ def latent_figures(
         return table_latent_figures(
             detector, records.take(chosen(len(records), rows, seed)), seed=seed
         )
-    return _image_figures(of_images(detector), data, rows, seed, on_reject, on_image)
+    return _image_figures(
+        of_images(detector), data, rows, seed, options.images, on_reject, on_image
+    )
 
 
 def _image_figures(
@@ -96,12 +98,13 @@ def _image_figures(
     data: Path,
     most: int,
     seed: int,
+    limits: ImageLimits,
     on_reject: OnImageReject | None,
     on_image: Callable[[int, int], None] | None,
 ) -> dict[str, Figure]:
     files = images_below(data, on_reject)
     taken = [files[n] for n in chosen(len(files), most, seed)]
-    loaded = enumerate(read_images(taken, on_reject=on_reject), start=1)
+    loaded = enumerate(read_images(taken, limits=limits, on_reject=on_reject), start=1)
 
     def told() -> Iterator[Pixels]:
         for number, image in loaded:

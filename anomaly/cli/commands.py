@@ -74,6 +74,8 @@ def score(
         bool, typer.Option("--every-heatmap", help="Also of the images that are not flagged.")
     ] = False,
     on_error: options.OnError = "fail",
+    image_pixels: options.ImagePixels = None,
+    image_bytes: options.ImageBytes = None,
     device: options.Device = "auto",
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
@@ -107,13 +109,15 @@ def score(
             is_skipping=options.is_skipping(on_error),
             rejects=rejects,
             device=device,
-            read=options.read_options(delimiter, encoding, newlines_in_values),
+            read=options.read_options(
+                delimiter, encoding, newlines_in_values, image_pixels, image_bytes
+            ),
             as_json=as_json,
         )
         if fail_on_anomaly and flagged:
             raise typer.Exit(FAIL_ON_ANOMALY)
         return
-    of_images = ("image_root", "heatmaps", "every_heatmap", "on_error")
+    of_images = ("image_root", "heatmaps", "every_heatmap", "on_error", *options.LIMITS)
     options.refuse_given(
         context_of_command, of_images, "is for images: a folder, or a table with --image-column"
     )

@@ -65,6 +65,7 @@ def score_folder(
             heatmaps=heatmaps,
             every_heatmap=every_heatmap,
             rejects=rejects,
+            limits=read.images,
             earlier_rejects=skipped,
             on_images=on_images,
         )

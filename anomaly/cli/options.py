@@ -59,6 +59,27 @@ OnError = Annotated[
         "--on-error", help="Image files that cannot be read: `fail` at the first, or `skip` them."
     ),
 ]
+ImagePixels = Annotated[
+    int | None,
+    typer.Option(
+        "--image-pixels",
+        min=1,
+        help="Refuse images of more pixels, width times height. [default: 16777216]",
+        show_default=False,
+    ),
+]
+ImageBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--image-bytes",
+        min=1,
+        help="Refuse image files of more bytes. [default: 20971520]",
+        show_default=False,
+    ),
+]
+LIMITS = ("image_pixels", "image_bytes")
+"""The names of these two, for `refuse_given`."""
+
 Delimiter = Annotated[str, typer.Option("--delimiter", help="Of a CSV; \\t for a tab.")]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of a CSV; never guessed.")]
 Newlines = Annotated[
@@ -107,12 +128,21 @@ def is_skipping(on_error: str) -> bool:
     return on_error == "skip"
 
 
-def read_options(delimiter: str, encoding: str, newlines_in_values: bool) -> ReadOptions:
+def read_options(
+    delimiter: str,
+    encoding: str,
+    newlines_in_values: bool,
+    image_pixels: int | None = None,
+    image_bytes: int | None = None,
+) -> ReadOptions:
     """The reader's options from the command line's."""
-    from anomaly.data.options import ReadOptions
+    from anomaly.data.options import DEFAULT_LIMITS, ImageLimits, ReadOptions
 
     return ReadOptions(
         delimiter="\t" if delimiter == "\\t" else delimiter,
         encoding=encoding,
         newlines_in_values=newlines_in_values,
+        images=ImageLimits(
+            bytes=image_bytes or DEFAULT_LIMITS.bytes, pixels=image_pixels or DEFAULT_LIMITS.pixels
+        ),
     )

@@ -19,19 +19,16 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
 
 import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from anomaly.data.image_containers import Essentials, Format, essentials, refuse_damaged
+from anomaly.data.options import DEFAULT_LIMITS, ImageLimits
 from anomaly.data.pixels import Pixels
-from anomaly.data.schema import STRICT
 from anomaly.errors import ImageRejected
 
 __all__ = [
@@ -47,22 +44,6 @@ __all__ = [
 READERS: dict[Format, type[ImageFile]] = {Format.PNG: PngImageFile, Format.JPEG: JpegImageFile}
 
 WHITE = 255
-
-
-@dataclass(frozen=True, config=STRICT)
-class ImageLimits:
-    """How large an image may be.
-
-    Attributes:
-        bytes: Of the file.
-        pixels: Width times height.
-    """
-
-    bytes: Annotated[int, Field(ge=1)] = 20 * 2**20
-    pixels: Annotated[int, Field(ge=1)] = 16 * 2**20
-
-
-DEFAULT_LIMITS = ImageLimits()
 
 
 def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS, *, background: int = WHITE) -> Pixels:
@@ -99,7 +80,7 @@ def check_bytes(size: int, limits: ImageLimits) -> None:
     if size > limits.bytes:
         raise ImageRejected(
             f"the file has {size:,} bytes, and {limits.bytes:,} are allowed. Compress the image, "
-            "or raise the limit `bytes`.",
+            "or raise the limit `image_bytes`.",
             code="image_too_large",
         )
 
@@ -113,7 +94,7 @@ def check_pixels(width: int, height: int, limits: ImageLimits) -> None:
     if width * height > limits.pixels:
         raise ImageRejected(
             f"the image has {width:,} x {height:,} pixels, and {limits.pixels:,} are allowed. Make "
-            "it smaller, or raise the limit `pixels`.",
+            "it smaller, or raise the limit `image_pixels`.",
             code="image_too_many_pixels",
         )
 

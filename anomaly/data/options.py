@@ -5,8 +5,29 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from anomaly.data.schema import STRICT
 from anomaly.errors import ConfigInvalid
+
+
+@config_dataclass(frozen=True, config=STRICT)
+class ImageLimits:
+    """How large an image may be.
+
+    Attributes:
+        bytes: Of the file.
+        pixels: Width times height.
+    """
+
+    bytes: Annotated[int, Field(ge=1)] = 20 * 2**20
+    pixels: Annotated[int, Field(ge=1)] = 16 * 2**20
+
+
+DEFAULT_LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True)
@@ -26,6 +47,7 @@ class ReadOptions:
             ones pay for starting the parser: on 32 columns 1 MiB was the fastest.
         max_row_bytes: Cap on one row, so that a quote that is never closed, or a file without
             line ends, stops early instead of filling the memory.
+        images: How large an image may be, where files are images or a table names some.
 
     Raises:
         ConfigInvalid: a delimiter, quote or encoding that cannot be.
@@ -39,6 +61,7 @@ class ReadOptions:
     max_ratio: float = 200.0
     block_bytes: int = 2**20
     max_row_bytes: int = 16 * 2**20
+    images: ImageLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         for name, mark in (("delimiter", self.delimiter), ("quote", self.quote)):

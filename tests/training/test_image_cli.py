@@ -235,6 +235,9 @@ def test_unreadable_files_stop_or_are_skipped(
         (("explain", "cloth"), "--heatmaps"),
         (("score", "cloth", "--output", "a.csv", "--heatmaps", "cloth/heat"), "next run"),
         (("evaluate", "cloth", "--delimiter", ";"), "--delimiter"),
+        (("score", "photos.csv", "--output", "a.csv", "--image-pixels", "9"), "--image-pixels"),
+        (("evaluate", "photos.csv", "--image-bytes", "9"), "--image-bytes"),
+        (("latent", "photos.csv", "--output", "x", "--image-bytes", "9"), "--image-bytes"),
         (("evaluate", "photos.csv", "--mask-column", "m"), "--image-column"),
     ],
 )
@@ -258,6 +261,38 @@ def test_heatmaps_are_not_written_to_a_file_and_nothing_is_done_before(
 
     assert said.startswith("error: taken is a file")
     assert not (here / "none.csv").exists()
+
+
+@pytest.mark.parametrize("limit", ["pixels", "bytes"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "cloth", "--name", "x"),
+        ("score", "cloth/test", "--model", "models:/cloth@champion", "--output", "x.csv"),
+        ("evaluate", "cloth", "--model", "models:/cloth@champion"),
+        ("calibrate", "models:/cloth@champion", "--data", "cloth/test/good"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_limits_of_an_image_are_set_where_images_are_read(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], limit: str
+) -> None:
+    """Of 48 x 48 pixels each."""
+    said = refusal(capsys, *arguments, f"--image-{limit}", "500", code=DATA)
+
+    assert "weave-000.png" in said
+    assert "500 are allowed" in said
+    assert f"`image_{limit}`" in said
+
+
+def test_what_is_drawn_of_latents_skips_images_beyond_the_limits(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", "models:/cloth@champion", "--output", "latents")
+    said = refusal(capsys, "latent", "cloth", *model, "--image-pixels", "500", code=DATA)
+
+    assert "2,304" in said or "48 x 48" in said
+    assert "no image that can be read" in said
 
 
 def test_an_empty_folder_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
