@@ -57,6 +57,11 @@ def without_ticks(axis: Axes) -> None:
         spine.set_visible(False)
 
 
+def name_row(axis: Axes, name: str) -> None:
+    """Name a row of pictures at its first one; upright, so that names of low rows do not meet."""
+    axis.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+
+
 def framed(axes: Sequence[Axes], color: str) -> None:
     """Draw a frame around pictures that differ from the others."""
     for axis in axes:

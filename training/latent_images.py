@@ -13,7 +13,16 @@ from anomaly.data.pixels import Pixels
 from anomaly.detector import between
 from anomaly.image_detector import ImageDetector
 from anomaly.preprocessing.images import Contrast
-from training.canvas import ANOMALY, LINE, NORMAL, blank, framed, new_figure, show_picture
+from training.canvas import (
+    ANOMALY,
+    LINE,
+    NORMAL,
+    blank,
+    framed,
+    name_row,
+    new_figure,
+    show_picture,
+)
 from training.latent_plots import (
     INTERPOLATIONS,
     MANIFOLD,
@@ -44,6 +53,9 @@ TONES = (0.005, 0.995)
 
 GAP = 1
 """White pixels between the pictures of a manifold."""
+
+LOWEST_ROW = 0.4
+"""Inches: a row of pictures has a name of two lines."""
 
 HOTTEST = 2.0
 """Where the colours of heat end."""
@@ -157,7 +169,8 @@ def reconstruction_figure(
     chosen = across(scores, MOST_REBUILT)
     flagged = calibration.is_anomaly(calibration.p_values(scores))
     margins = calibration.margins(scores)
-    figure, axes = _picture_grid(4, len(chosen), looks[0].seen.shape, (0.9, 1.05))
+    ratio = float(np.median([looks[i].seen.shape[0] / looks[i].seen.shape[1] for i in chosen]))
+    figure, axes = _picture_grid(4, len(chosen), ratio, (1.7, 1.05))
     rows = np.array(axes, dtype=object).reshape(4, -1)
     tone = tone_of(detector, looks)
     errors = [np.abs(looks[i].seen - looks[i].rebuilt).mean(-1) for i in chosen]
@@ -173,9 +186,11 @@ def reconstruction_figure(
         rows[0, column].set_title(f"margin {margins[number]:.2f}{mark}", fontsize=9, color=color)
     names = (_seen_words(detector), "reconstruction", "absolute error", "heat")
     for row, name in enumerate(names):
-        rows[row, 0].set_ylabel(name, fontsize=9)
-    figure.colorbar(by_error, ax=rows[2].tolist(), aspect=8, pad=0.01)
-    bar = figure.colorbar(by_heat, ax=rows[3].tolist(), aspect=8, pad=0.01, extend="max")
+        name_row(rows[row, 0], name)
+    # Pictures stay in the middle of their column.
+    look: dict[str, Any] = {"aspect": 8, "pad": 0.01, "panchor": False}
+    figure.colorbar(by_error, ax=rows[2].tolist(), **look)
+    bar = figure.colorbar(by_heat, ax=rows[3].tolist(), extend="max", **look)
     bar.set_ticks([0, 1, HOTTEST])
     what = "every reconstruction is the same" if space.has_collapsed else ""
     head(
@@ -196,7 +211,7 @@ def sample_figure(
     drawn = [tone(picture) for picture in detector.sample(count, seed)]
     chosen = np.random.default_rng(seed).permutation(len(looks))[:count]
     real = [tone(looks[i].tile) for i in chosen]
-    figure = blank(_grid_size(SAMPLES_ACROSS, 2 * SAMPLES_ACROSS + 1, drawn[0].shape, (0.0, 1.0)))
+    figure = blank(_grid_size(SAMPLES_ACROSS, 2 * SAMPLES_ACROSS + 1, 1.0, (0.0, 1.0)))
     halves: Any = figure.subfigures(1, 2, wspace=0.03)
     for half, pictures, name in (
         (halves[0], drawn, f"drawn: {space.rows} decoded from the prior"),
@@ -223,7 +238,7 @@ def interpolation_figure(
     pairs = opposites(points, MOST_PATHS)
     tone = tone_of(detector, looks)
     columns = PATH_STEPS + 2
-    figure, axes = _picture_grid(len(pairs), columns, looks[0].tile.shape, (0.5, 0.7))
+    figure, axes = _picture_grid(len(pairs), columns, 1.0, (0.5, 0.7))
     for row, (start, end) in enumerate(pairs):
         path = detector.decode(between(looks[start].latents, looks[end].latents, PATH_STEPS))
         on_row = axes[row * columns : (row + 1) * columns]
@@ -250,7 +265,7 @@ def traversal_figure(detector: ImageDetector, looks: Sequence[Look], space: Late
     points = np.array([one.latents[0] for one in looks])
     start = points[int(((points - points.mean(0)) ** 2).sum(1).argmin())]
     steps, tone = TRAVERSAL_STEPS, tone_of(detector, looks)
-    figure, axes = _picture_grid(len(channels), len(steps), looks[0].tile.shape, (1.2, 0.7))
+    figure, axes = _picture_grid(len(channels), len(steps), 1.0, (1.2, 0.7))
     for row, channel in enumerate(channels):
         pictures = detector.decode(space.traversal(start, channel, steps))
         on_row = axes[row * len(steps) : (row + 1) * len(steps)]
@@ -258,7 +273,7 @@ def traversal_figure(detector: ImageDetector, looks: Sequence[Look], space: Late
             show_picture(axis, tone(picture))
         framed([on_row[len(steps) // 2]], NORMAL)
         name = "latent" if space.places == 1 else "channel"
-        on_row[0].set_ylabel(f"{name} {channel + 1}\nsd {space.spread(channel):.2g}", fontsize=9)
+        name_row(on_row[0], f"{name} {channel + 1}\nsd {space.spread(channel):.2g}")
     for axis, step in zip(axes[-len(steps) :], steps, strict=True):
         axis.set_xlabel(f"{step:+g} sd" if step else "0", fontsize=9)
     together = f", each at all {space.places} places" if space.places > 1 else ""
@@ -323,18 +338,19 @@ def _seen_words(detector: ImageDetector) -> str:
 
 
 def _grid_size(
-    rows: int, columns: int, shape: Sequence[int], extra: tuple[float, float]
+    rows: int, columns: int, ratio: float, extra: tuple[float, float]
 ) -> tuple[float, float]:
-    """Inches for a grid of pictures of that shape and `extra` ones across and down."""
-    ratio = shape[0] / shape[1]
+    """Inches for a grid of pictures, `ratio` times as high as wide, and `extra` ones across and
+    down."""
     width = min(1.0, 12.0 / columns)
-    return max(8.5, columns * width + extra[0]), rows * width * ratio + extra[1] + 0.3
+    height = max(width * ratio, LOWEST_ROW)
+    return max(8.5, columns * width + extra[0]), rows * height + extra[1] + 0.3
 
 
 def _picture_grid(
-    rows: int, columns: int, shape: Sequence[int], extra: tuple[float, float]
+    rows: int, columns: int, ratio: float, extra: tuple[float, float]
 ) -> tuple[Figure, list[Any]]:
-    figure, axes = new_figure(rows, columns, _grid_size(rows, columns, shape, extra))
+    figure, axes = new_figure(rows, columns, _grid_size(rows, columns, ratio, extra))
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return figure, axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,21 @@ def test_every_figure_of_tiles_is_drawn(tmp_path: Path) -> None:
     assert {"latent_units.png", "latent_reconstructions.png"} <= set(found) <= USUAL
     for name, figure in found.items():
         figure.savefig(tmp_path / name)
+
+
+@pytest.mark.parametrize("sides", [(16, 40), (40, 16), (40, 40)], ids=["wide", "tall", "square"])
+@pytest.mark.parametrize("name", ["reconstructions", "traversal"])
+def test_names_of_rows_and_titles_do_not_meet(sides: tuple[int, int], name: str) -> None:
+    height, width = sides
+    images = [pixels[:height, :width] for pixels in pictured.stripes()[:6]]
+    figure = image_latent_figures(pictured.tiles(), images)[f"latent_{name}.png"]
+
+    figure.draw_without_rendering()
+
+    texts = [part for axis in figure.axes for part in (axis.yaxis.label, axis.title)]
+    boxes = [text.get_window_extent() for text in texts if text.get_text().strip()]
+    assert len(boxes) > 2
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
 def test_a_collapsed_posterior_is_said_to_be_one_and_not_drawn_as_a_vae() -> None:
