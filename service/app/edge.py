@@ -107,7 +107,7 @@ class Exchange:
         self.body_pending = length != b"0" or b"transfer-encoding" in self.headers
         given = self.headers.get(b"x-request-id", b"").decode("latin-1")
         self.request_id = given if _SANE_ID.fullmatch(given) else token_hex(16)
-        scope.setdefault("state", {})["request_id"] = self.request_id
+        scope.setdefault("state", {}).update(request_id=self.request_id, scorer=scorer)
         self._receive = receive
         self._send = send
         self._replaced = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from threading import Lock
 
 from starlette.types import Receive, Scope, Send
@@ -56,6 +57,9 @@ class Switch:
         new = create_app(served, self.common, self._gate)
         with self._lock:
             self._begin(new)
+        # What was served before the version before holds itself together; the collector is
+        # called seldom here, and would let several models pile up.
+        gc.collect()
 
     def roll_back(self) -> Served:
         """Serve the version before again, and keep this one as the one before.

@@ -29,8 +29,8 @@ def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Endpoint]:
         parameters would take most of the time of a small request, and its own answers to what is
         wrong with parameters repeat the input.
     """
-    add_about(app, requests.scorer)
-    add_lifecycle(app, requests.scorer)
+    add_about(app)
+    add_lifecycle(app)
     match requests:
         case Tables():
             example = requests.scorer.served.example

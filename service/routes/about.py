@@ -1,11 +1,15 @@
-"""What a caller or a cluster asks about the service itself."""
+"""What a caller or a cluster asks about the service itself.
+
+The framework remembers the functions of its routes for ever, so they hold no model: whoever handed
+the request in put it there, as `request.state.scorer`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
 from anomaly.detector import Detector
 from anomaly.image_detector import ImageDetector
@@ -17,38 +21,40 @@ from service.settings import Limits
 from service.wire.answer import JSON, ColumnInfo, ImageInfo, ModelInfo, ModelName
 
 
-def add_about(app: FastAPI, scorer: Scorer[Any, Any]) -> None:
+def add_about(app: FastAPI) -> None:
     """Put the probes and the description of the model on the application."""
-
-    @app.get("/livez", tags=["health"], summary="Is the process alive?")
-    async def livez() -> dict[str, str]:
-        """Touches nothing but the process."""
-        return {"status": "alive"}
-
-    async def readyz() -> dict[str, str]:
-        """The model is loaded and warm, its queue has room, and the service is not stopping."""
-        if not scorer.is_ready:
-            raise NotReady("the service is stopping or its queue is full. Ask another instance.")
-        return {"status": "ready"}
-
+    app.get("/livez", tags=["health"], summary="Is the process alive?")(livez)
     app.get("/readyz", tags=["health"], summary="May requests be sent?", responses=READY_RESPONSES)(
         readyz
     )
     for alias in ("/health", "/ping"):
         app.get(alias, include_in_schema=False)(readyz)
-
-    description = JSON.encode(describe(scorer.served, scorer.model, scorer.settings.limits))
-
-    @app.get(
+    app.get(
         "/v1/model",
         tags=["model"],
         summary="Which model is served?",
         response_class=Response,
         responses=MODEL_RESPONSES,
-    )
-    async def model() -> Response:
-        """What it looks at, its false-alarm rate and what that rests on, and where it computes."""
-        return Response(description, media_type="application/json")
+    )(model)
+
+
+async def livez() -> dict[str, str]:
+    """Touches nothing but the process."""
+    return {"status": "alive"}
+
+
+async def readyz(request: Request) -> dict[str, str]:
+    """The model is loaded and warm, its queue has room, and the service is not stopping."""
+    if not request.state.scorer.is_ready:
+        raise NotReady("the service is stopping or its queue is full. Ask another instance.")
+    return {"status": "ready"}
+
+
+async def model(request: Request) -> Response:
+    """What it looks at, its false-alarm rate and what that rests on, and where it computes."""
+    scorer: Scorer[Any, Any] = request.state.scorer
+    described = describe(scorer.served, scorer.model, scorer.settings.limits)
+    return Response(JSON.encode(described), media_type="application/json")
 
 
 def describe(served: Served, model: ModelName, limits: Limits) -> ModelInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
 from anomaly.errors import DependencyDown, ModelNotFound
 from service.lifecycle import Lifecycle
@@ -21,45 +21,46 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_lifecycle(app: FastAPI, scorer: Scorer[Any, Any]) -> None:
+def add_lifecycle(app: FastAPI) -> None:
     """Put both routes on the application. They run in threads: a registry may take its time."""
+    for name, summary, endpoint in (
+        ("reload", "Serve what the alias names now", reload),
+        ("rollback", "Serve the version before", rollback),
+    ):
+        app.post(
+            f"/v1/models/{{name}}/{name}",
+            tags=["admin"],
+            summary=summary,
+            response_class=Response,
+            responses=RESPONSES,
+        )(endpoint)
 
-    def checked(name: str) -> Lifecycle:
-        if name != scorer.served.name or scorer.common.lifecycle is None:
-            raise ModelNotFound("no model of that name is served here.")
-        return scorer.common.lifecycle
 
-    @app.post(
-        "/v1/models/{name}/reload",
-        tags=["admin"],
-        summary="Serve what the alias names now",
-        response_class=Response,
-        responses=RESPONSES,
-    )
-    def reload(name: str) -> Response:
-        """Look at the registry now. A version that was refused before is tried again."""
-        lifecycle = checked(name)
-        if lifecycle.reload is None:
-            raise ModelRejected("the model comes from a folder. Serve `models:/NAME@ALIAS`.")
-        found = lifecycle.reload()
-        if found.outcome == "unreachable":
-            raise DependencyDown(found.reason or "")
-        if found.outcome == "refused":
-            raise ModelRejected(f"version {found.version} is not served: {found.reason}")
-        return _answer(Reloaded(found.outcome, name, found.version or ""))
+def reload(name: str, request: Request) -> Response:
+    """Look at the registry now. A version that was refused before is tried again."""
+    lifecycle = _of(name, request)
+    if lifecycle.reload is None:
+        raise ModelRejected("the model does not come from an alias. Serve `models:/NAME@ALIAS`.")
+    found = lifecycle.reload()
+    if found.outcome == "unreachable":
+        raise DependencyDown(found.reason or "")
+    if found.outcome == "refused":
+        raise ModelRejected(f"version {found.version} is not served: {found.reason}")
+    return _answer(Reloaded(found.outcome, name, found.version or ""))
 
-    @app.post(
-        "/v1/models/{name}/rollback",
-        tags=["admin"],
-        summary="Serve the version before",
-        response_class=Response,
-        responses=RESPONSES,
-    )
-    def rollback(name: str) -> Response:
-        """At once, from memory. The version that is left is not served again until the alias has
-        named another, or `reload` is called."""
-        served = checked(name).roll_back()
-        return _answer(Reloaded("rolled_back", name, served.version))
+
+def rollback(name: str, request: Request) -> Response:
+    """At once, from memory. The version that is left is not served again until the alias has named
+    another, or `reload` is called."""
+    served = _of(name, request).roll_back()
+    return _answer(Reloaded("rolled_back", name, served.version))
+
+
+def _of(name: str, request: Request) -> Lifecycle:
+    scorer: Scorer[Any, Any] = request.state.scorer
+    if name != scorer.served.name or scorer.common.lifecycle is None:
+        raise ModelNotFound("no model of that name is served here.")
+    return scorer.common.lifecycle
 
 
 def _answer(found: Reloaded) -> Response:

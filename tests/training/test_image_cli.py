@@ -77,7 +77,7 @@ def test_a_folder_of_mvtec_is_understood(trained: tuple[Path, dict[str, Any]]) -
     assert metrics["test/normal_rows"] == 10
     assert metrics["test/anomalies"] == 8
     assert metrics["test/auroc"] > 0.9
-    assert metrics["test/pixel_auroc"] > 0.8
+    assert metrics["test/pixel_auroc"] > 0.75
     assert 0 < metrics["test/pixel_aupro"] <= 1
 
 

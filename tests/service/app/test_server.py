@@ -90,7 +90,7 @@ def status_of(answer: bytes) -> int:
 
 @contextmanager
 def running(artifact: Path, *arguments: str, **settings: str) -> Iterator[Process]:
-    command = [sys.executable, "-c", "from service.cli import app; app()", str(artifact)]
+    command = [sys.executable, "-m", "anomaly", "serve", str(artifact)]
     popen = subprocess.Popen(
         [*command, "--port", "0", "--metrics-port", "0", *arguments],
         stdout=subprocess.PIPE,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Thread
@@ -187,3 +189,18 @@ class TestAdministrators:
         ):
             answered, answer = self.post(switch, path)
             assert (answered, answer["code"]) == (status, code)
+
+
+def test_old_versions_are_forgotten_but_for_the_one_before(switch: Switch, served: Served) -> None:
+    """Whatever was asked of them: the framework remembers the functions of its routes."""
+    known = []
+    for number in range(1, 6):
+        version = version_of(served, number)
+        known.append(weakref.ref(of_tables(version.detector).backend))
+        switch.serve(version)
+        del version
+        for method, path in (("POST", "/v1/score"), ("GET", "/v1/model"), ("GET", "/readyz")):
+            assert asyncio.run(ask(switch, method, path)).status_code == 200
+    gc.collect()
+
+    assert [backend() is not None for backend in known] == [False] * 3 + [True] * 2
