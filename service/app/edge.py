@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
 from service.metrics import NO_HANDLER
-from service.routes.body import Endpoint, Post
+from service.routes.body import Direct, Post
 from service.routes.problems import MEDIA_TYPE, response_for, response_to
 from service.scoring.images import Images
 from service.scoring.scorer import Scorer
@@ -31,9 +31,6 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 log = logging.getLogger("service")
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-POST_HEADERS = (b"content-type", b"content-encoding", b"content-length")
-"""What `Post` tells of them, in its order."""
-
 KEPT_HEADERS = ("allow", "content-range", "retry-after")
 """Of an answer of the framework's that is replaced by a problem document."""
 
@@ -44,7 +41,7 @@ class Edge:
     Attributes:
         app: The framework, with all its routes.
         requests: What answers to them, with its queue.
-        direct: By path, what answers to POST without it.
+        direct: By path, what answers without it.
         gate: Whom it lets pass; None lets everyone.
     """
 
@@ -52,7 +49,7 @@ class Edge:
         self,
         app: ASGIApp,
         requests: Tables | Images,
-        direct: Mapping[str, Endpoint],
+        direct: Mapping[str, Direct],
         gate: Gate | None = None,
     ) -> None:
         self.app = app
@@ -74,11 +71,11 @@ class Edge:
             if self.gate is not None:
                 given = exchange.headers.get(b"authorization", b"").decode("latin-1")
                 self.gate.check(scope["path"], given, self.direct)
-            endpoint = self.direct.get(scope["path"])
-            if endpoint is None:
+            direct = self.direct.get(scope["path"])
+            if direct is None:
                 await self.app(scope, exchange.receive, exchange.send)
             else:
-                await exchange.post(endpoint)
+                await exchange.post(direct)
         except Exception as error:
             await exchange.fail(error)
         finally:
@@ -89,7 +86,7 @@ class Exchange:
     """One request and its answer, on the way through.
 
     Attributes:
-        handler: The path of the route, where it is known beforehand.
+        handler: The template of the route, where it is known beforehand.
     """
 
     def __init__(
@@ -135,24 +132,19 @@ class Exchange:
             headers.raw.extend(self._own_headers())
         await self._send(message)
 
-    async def post(self, endpoint: Endpoint) -> None:
+    async def post(self, direct: Direct) -> None:
         """Have it answered without the framework."""
-        self.handler = self.scope["path"]
-        if self.scope["method"] != "POST":
+        self.handler = direct.template
+        if self.scope["method"] != direct.method:
             refusal = response_for(HTTPStatus.METHOD_NOT_ALLOWED, self.request_id)
-            refusal.headers["allow"] = "POST"
+            refusal.headers["allow"] = direct.method
             await self.answer(refusal)
             return
-        reply = await endpoint(
-            Post(
-                self.receive,
-                self.scope["query_string"],
-                self.request_id,
-                *(self.headers.get(name, b"").decode("latin-1") for name in POST_HEADERS),
-            )
+        reply = await direct.endpoint(
+            Post(self.receive, self.scope["query_string"], self.request_id, self.headers)
         )
         length, kind = str(len(reply.body)).encode("ascii"), reply.media_type.encode("ascii")
-        headers = [(b"content-length", length), (b"content-type", kind)]
+        headers = [(b"content-length", length), (b"content-type", kind), *reply.headers]
         await self._answer(HTTPStatus.OK.value, headers, reply.body)
 
     async def answer(self, response: Response) -> None:

@@ -7,7 +7,7 @@ from typing import assert_never
 from fastapi import FastAPI
 
 from service.routes.about import add_about
-from service.routes.body import Endpoint
+from service.routes.body import Direct
 from service.routes.documentation import document, score_operation
 from service.routes.image_documentation import score_images_operation
 from service.routes.lifecycle import add_lifecycle
@@ -21,13 +21,13 @@ __all__ = ["add_routes"]
 SCORE_PATH = "/v1/score"
 
 
-def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Endpoint]:
+def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Direct]:
     """Put every route on the application, and describe them.
 
     Returns:
-        By path, those that answer to POST without the framework: its routing and its care for
-        parameters would take most of the time of a small request, and its own answers to what is
-        wrong with parameters repeat the input.
+        By path, those that answer without the framework: its routing and its care for parameters
+        would take most of the time of a small request, and its own answers to what is wrong with
+        parameters repeat the input.
     """
     add_about(app)
     add_lifecycle(app)
@@ -42,4 +42,4 @@ def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Endpoint]:
         case _:
             assert_never(requests)
     document(app, {SCORE_PATH: operation})
-    return {SCORE_PATH: score}
+    return {SCORE_PATH: Direct(score, SCORE_PATH)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,10 +11,8 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive
 
 from service.routes.problems import BodyTooSlow, BodyUnreadable, MediaTypeRefused
+from service.wire.options import TRUTH
 from service.wire.refusals import InvalidRequest, TooLarge
-
-TRUTH = {"true": True, "1": True, "false": False, "0": False}
-
 
 JSON_TYPE = "application/json"
 
@@ -27,27 +25,48 @@ class Post:
         receive: Where the body comes from.
         query: As it stands in the URL.
         request_id: Ours, or the caller's own.
-        content_type, content_encoding, content_length: The headers; empty if absent.
+        headers: By their names in lower case.
     """
 
     receive: Receive
     query: bytes
     request_id: str
-    content_type: str
-    content_encoding: str
-    content_length: str
+    headers: Mapping[bytes, bytes]
+
+    def header(self, name: bytes) -> str:
+        """What was sent under that name; empty if nothing was."""
+        return self.headers.get(name, b"").decode("latin-1")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent with status 200."""
+    """What is sent with status 200.
+
+    Attributes:
+        headers: Besides those that every answer has.
+    """
 
     body: bytes
     media_type: str = JSON_TYPE
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 Endpoint: TypeAlias = Callable[[Post], Awaitable[Reply]]
-"""Answers a POST, or raises an error that `service.routes.problems` knows."""
+"""Answers a request, or raises an error that `service.routes.problems` knows."""
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A path that is answered without the framework.
+
+    Attributes:
+        template: The label of the metrics: the path, with a name for each part that may vary.
+        method: The only one that it takes.
+    """
+
+    endpoint: Endpoint
+    template: str
+    method: str = "POST"
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ async def read_body(
         BodyUnreadable: empty, or the client went away.
         Exception: whatever `hold` raises.
     """
-    declared = post.content_length
+    declared = post.header(b"content-length")
     if declared.isdecimal() and int(declared[:20]) > wanted.most_bytes:
         raise _too_large(wanted)
     try:
@@ -118,9 +137,9 @@ def media_type(post: Post) -> tuple[str, str]:
     Raises:
         MediaTypeRefused: compressed.
     """
-    if post.content_encoding.strip().lower() not in ("", "identity"):
+    if post.header(b"content-encoding").strip().lower() not in ("", "identity"):
         raise MediaTypeRefused("compressed bodies are not read. Send the body as it is.")
-    name, _, parameters = post.content_type.partition(";")
+    name, _, parameters = post.header(b"content-type").partition(";")
     return name.strip().lower(), parameters.strip()
 
 

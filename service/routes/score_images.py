@@ -9,8 +9,8 @@ from starlette.datastructures import QueryParams
 from service.routes.body import Endpoint, Post, Reply, Wanted, media_type, read_body
 from service.routes.problems import MediaTypeRefused
 from service.scoring.images import Images
-from service.wire.images import read_options
 from service.wire.multipart import Upload, boundary_of, files_of
+from service.wire.options import read_options
 
 FORM_TYPE = "multipart/form-data"
 IMAGE_TYPES = ("image/png", "image/jpeg")

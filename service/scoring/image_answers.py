@@ -10,7 +10,8 @@ from anomaly.heat import Heat
 from anomaly.heat_png import boxes_at_size, layer_png
 from service.scoring.answers import spread, threshold_at
 from service.wire.answer import HotRegion, ImageAnswer, ImageExplanation, ModelName
-from service.wire.images import ImageOptions, ImageRequest
+from service.wire.images import ImageRequest
+from service.wire.options import Options
 from service.wire.request import Mode
 
 
@@ -18,7 +19,7 @@ def to_image_answer(
     request: ImageRequest,
     verdicts: Verdicts,
     heats: Sequence[Heat] | None,
-    options: ImageOptions,
+    options: Options,
     *,
     model: ModelName,
     calibration: Calibration,

@@ -20,8 +20,9 @@ from service.scoring.image_compute import ImageJob, ImageResult, compute_images
 from service.scoring.memory import Share
 from service.scoring.scorer import Common, Scorer
 from service.wire.answer import JSON
-from service.wire.images import ImageOptions, ImageRequest, open_images
+from service.wire.images import ImageRequest, open_images
 from service.wire.multipart import Upload
+from service.wire.options import Options
 from service.wire.refusals import InvalidRequest, rows_by_reason
 
 Found = TypeVar("Found")
@@ -55,7 +56,7 @@ class Images:
     async def answer(
         self,
         uploads: Callable[[], list[Upload]],
-        options: ImageOptions,
+        options: Options,
         request_id: str,
         share: Share,
     ) -> bytes:
@@ -91,7 +92,7 @@ class Images:
         return await self._in_thread("respond", lambda: JSON.encode(answer()))
 
     async def _open(
-        self, uploads: Callable[[], list[Upload]], options: ImageOptions, share: Share
+        self, uploads: Callable[[], list[Upload]], options: Options, share: Share
     ) -> ImageRequest:
         limits, count_tiles = self.settings.limits, self.detector.preprocessor.count
         try:

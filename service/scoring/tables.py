@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter, thread_time
 
@@ -18,7 +18,7 @@ from service.scoring.answers import to_answer
 from service.scoring.compute import Job, Result, compute, no_verdicts
 from service.scoring.scorer import Common, Scorer
 from service.settings import UnseenCategory
-from service.wire.answer import JSON
+from service.wire.answer import JSON, Answer
 from service.wire.refusals import Code, InvalidRequest, RowError, rows_by_reason
 from service.wire.request import Mode, Reader, ScoreRequest, invalid_rows
 
@@ -62,15 +62,58 @@ class Tables:
             AlphaNotSupported: the calibration scores cannot support the alpha it asks for.
             Overloaded: too many rows wait.
         """
-        request = await self._parse(body)
-        calibration = self.detector.calibration
-        if request.alpha is not None:
-            supported(request.alpha, calibration.n, calibration.unit)
-        result = await self._score(Job(request.records, request.alpha, explain))
+        request = await self.read(
+            lambda: self._reader.read(body), aside=len(body) > LARGE_BODY_BYTES
+        )
+        result = await self.result(request, explain=explain)
         started = perf_counter()
+        encoded = JSON.encode(self.told(request, result, request_id, explain=explain))
+        self.metrics.phase("respond", perf_counter() - started)
+        return encoded
+
+    async def read(self, parse: Callable[[], ScoreRequest], *, aside: bool) -> ScoreRequest:
+        """The request that a body is.
+
+        Args:
+            aside: Whether parsing takes so long that the others must not wait for it.
+
+        Raises:
+            BadData: whatever `parse` raises.
+            InvalidRequest: a category is unseen, and the service is set to refuse those.
+        """
+        started = perf_counter()
+        try:
+            request = await asyncio.to_thread(parse) if aside else parse()
+            if self.settings.unseen_category is UnseenCategory.ERROR:
+                return without_unseen(request, self.detector)
+            return request
+        except InvalidRequest as error:
+            self.metrics.rows_rejected(error.rows_by_reason)
+            raise
+        finally:
+            self.metrics.phase("decode", perf_counter() - started)
+
+    async def result(self, request: ScoreRequest, *, explain: bool) -> Result:
+        """What the detector says of the sound rows.
+
+        Raises:
+            AlphaNotSupported: the calibration rows cannot support the alpha it asks for.
+            Overloaded: too many rows wait.
+        """
+        if request.alpha is not None:
+            supported(
+                request.alpha, self.detector.calibration.n, self.detector.calibration.unit
+            )
+        result = await self._score(Job(request.records, request.alpha, explain))
         self.metrics.rows_rejected(rows_by_reason(request.errors))
+        return result
+
+    def told(
+        self, request: ScoreRequest, result: Result, request_id: str, *, explain: bool
+    ) -> Answer:
+        """The answer, one entry for each row that was sent."""
         silent = self.settings.unseen_category is UnseenCategory.IGNORE
-        answer = to_answer(
+        return to_answer(
             request,
             result,
             [
@@ -79,31 +122,10 @@ class Tables:
                 if not (silent and warning.code is WarningCode.UNSEEN_CATEGORY)
             ],
             model=self.scorer.model,
-            calibration=calibration,
+            calibration=self.detector.calibration,
             request_id=request_id,
             explain=explain,
         )
-        encoded = JSON.encode(answer)
-        self.metrics.phase("respond", perf_counter() - started)
-        return encoded
-
-    async def _parse(self, body: bytes) -> ScoreRequest:
-        started = perf_counter()
-        try:
-            if len(body) > LARGE_BODY_BYTES:
-                return await asyncio.to_thread(self._read, body)
-            return self._read(body)
-        except InvalidRequest as error:
-            self.metrics.rows_rejected(error.rows_by_reason)
-            raise
-        finally:
-            self.metrics.phase("decode", perf_counter() - started)
-
-    def _read(self, body: bytes) -> ScoreRequest:
-        request = self._reader.read(body)
-        if self.settings.unseen_category is UnseenCategory.ERROR:
-            return without_unseen(request, self.detector)
-        return request
 
     def _compute(self, jobs: Sequence[Job]) -> list[Result]:
         return compute(self.detector, jobs, self.scorer.rows_scored)

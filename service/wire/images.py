@@ -11,6 +11,7 @@ from anomaly.arrays import Int64
 from anomaly.data.images import ImageRejected, Pixels, decode
 from service.settings import Limits
 from service.wire.multipart import Upload
+from service.wire.options import Options
 from service.wire.refusals import (
     Code,
     ImagesOfOtherFormat,
@@ -23,24 +24,8 @@ from service.wire.request import Mode
 
 OF_SIZE = frozenset({Code.IMAGE_TOO_LARGE, Code.IMAGE_TOO_MANY_PIXELS, Code.IMAGE_TOO_MANY_TILES})
 
-TRUTH = {"true": True, "1": True, "false": False, "0": False}
-
 HEAT_BYTES = 4
 """Of one pixel of a heatmap."""
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """How images are to be scored.
-
-    Attributes:
-        explain: Whether a heatmap of each is wanted.
-        alpha: Another false-alarm rate for this request.
-    """
-
-    explain: bool = False
-    alpha: float | None = None
-    mode: Mode = Mode.STRICT
 
 
 @dataclass(frozen=True)
@@ -60,29 +45,9 @@ class ImageRequest:
     errors: tuple[RowError, ...]
 
 
-def read_options(query: Sequence[tuple[str, str]]) -> ImageOptions:
-    """The options that a query names; one that is absent has its default.
-
-    Raises:
-        InvalidRequest: another name, one given twice, or a value that it cannot have.
-    """
-    given = dict(query)
-    if len(given) < len(query) or given.keys() - {"explain", "alpha", "mode"}:
-        raise _query("takes `explain`, `alpha` and `mode`, each once at most")
-    if given.get("explain", "false") not in TRUTH:
-        raise _query("takes `explain` as true or false")
-    if given.get("mode", Mode.STRICT) not in tuple(Mode):
-        raise _query("takes `mode` as strict or partial")
-    return ImageOptions(
-        TRUTH[given.get("explain", "false")],
-        _alpha(given["alpha"]) if "alpha" in given else None,
-        Mode(given.get("mode", Mode.STRICT)),
-    )
-
-
 def open_images(
     uploads: Sequence[Upload],
-    options: ImageOptions,
+    options: Options,
     limits: Limits,
     count_tiles: Callable[[int, int], int],
     hold: Callable[[int], None],
@@ -140,17 +105,3 @@ def invalid_images(errors: Sequence[RowError], n_images: int) -> InvalidRequest:
         code="invalid_images",
         errors=errors,
     )
-
-
-def _alpha(text: str) -> float:
-    try:
-        alpha = float(text)
-    except ValueError:
-        alpha = 0.0
-    if not 0 < alpha < 1:
-        raise _query("takes `alpha` as a number between 0 and 1")
-    return alpha
-
-
-def _query(message: str) -> InvalidRequest:
-    return InvalidRequest(f"the query {message}.", code="query_invalid")
