@@ -52,12 +52,17 @@ def open_csv(path: Path, options: ReadOptions) -> Iterator[RawFile]:
             is wrong with the rows as a whole (single bad rows are `RawChunk.rejects`).
     """
     with open_text(path, options) as chunks:
-        rest = blocks(chunks, options)
-        start = first_text(rest)
-        header, block = split_header(start, options)
-        with located(line=start.line):
-            names = column_names(header, options)
-        yield RawFile(names, start.line, raw_chunks(names, chain([block], rest), options))
+        yield text_table(chunks, options)
+
+
+def text_table(chunks: Iterator[bytes], options: ReadOptions) -> RawFile:
+    """The header and the rows of delimited text in UTF-8; see `open_csv`."""
+    rest = blocks(chunks, options)
+    start = first_text(rest)
+    header, block = split_header(start, options)
+    with located(line=start.line):
+        names = column_names(header, options)
+    return RawFile(names, start.line, raw_chunks(names, chain([block], rest), options))
 
 
 def first_text(blocks: Iterator[Block]) -> Block:

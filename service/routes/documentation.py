@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -28,12 +31,25 @@ def problem(description: str) -> dict[str, Any]:
     return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
+FILE = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+TEXT = {"type": "string"}
+
+_SCORED = answered(
+    "One entry for each row, in their order. Ask for the others by `accept`.", Answer
+)
+_SCORED["content"] |= {
+    "text/csv": {"schema": TEXT},
+    "application/x-ndjson": {"schema": TEXT},
+    "application/vnd.apache.parquet": {"schema": FILE},
+    "application/vnd.apache.arrow.stream": {"schema": FILE},
+}
+
 _SCORE_RESPONSES = {
-    200: answered("One entry for each row, in their order.", Answer),
-    400: problem("The body is empty or not JSON."),
+    200: _SCORED,
+    400: problem("The body is empty, or not what its header says."),
     408: problem("The body did not arrive in time."),
     413: problem("Too many bytes, rows or columns."),
-    415: problem("The body is compressed, or not JSON by its own account."),
+    415: problem("The body is compressed, or of no format that is read, by its own account."),
     422: problem("Columns are missing or unknown, or (mode strict) a row is faulty."),
     503: problem("Too many rows wait already; the header retry-after says how long to wait."),
 }
@@ -71,7 +87,7 @@ def score_operation(detector: Detector, example: dict[str, list[Any]]) -> dict[s
     """`POST /v1/score`, with examples that this very model accepts."""
     names = list(example)
     rows = [list(row) for row in zip(*example.values(), strict=True)]
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "alpha": {
             "type": "number",
             "exclusiveMinimum": 0,
@@ -119,7 +135,24 @@ def score_operation(detector: Detector, example: dict[str, list[Any]]) -> dict[s
         "description": "Also say which columns make the score of each flagged row.",
         "schema": {"type": "boolean", "default": False},
     }
+    elsewhere = "Of bodies that are not JSON, which says it itself. "
+    alpha, mode = (
+        {
+            "name": name,
+            "in": "query",
+            "description": elsewhere + options[name].get("description", ""),
+            "schema": {key: value for key, value in options[name].items() if key != "description"},
+        }
+        for name in ("alpha", "mode")
+    )
     schema = {"oneOf": [table_form, record_form]}
+    content: dict[str, Any] = {
+        "application/json": {"schema": schema, "examples": examples},
+        "text/csv": {"schema": TEXT, "example": _as_csv(names, rows)},
+        "application/x-ndjson": {"schema": TEXT, "example": _as_lines(names, rows)},
+        "application/vnd.apache.parquet": {"schema": FILE},
+        "application/vnd.apache.arrow.stream": {"schema": FILE},
+    }
     return operation(
         "Score rows",
         "Scores, p-values and verdicts for up to a few thousand rows, in their order.\n\n"
@@ -127,9 +160,19 @@ def score_operation(detector: Detector, example: dict[str, list[Any]]) -> dict[s
         "happens with probability alpha at most. The same row always gets the same score, alone or "
         "in any company. Warnings tell what is remarkable about a row; they change no verdict.",
         _SCORE_RESPONSES,
-        [explain],
-        {"content": {"application/json": {"schema": schema, "examples": examples}}},
+        [explain, alpha, mode],
+        {"content": content},
     )
+
+
+def _as_csv(names: list[str], rows: list[list[Any]]) -> str:
+    out = StringIO()
+    csv.writer(out).writerows([names, *rows])
+    return out.getvalue()
+
+
+def _as_lines(names: list[str], rows: list[list[Any]]) -> str:
+    return "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows)
 
 
 def document(app: FastAPI, posts: dict[str, dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anomaly.image_detector import ImageDetector
-from service.routes.documentation import answered, operation, problem
+from service.routes.documentation import FILE, answered, operation, problem
 from service.settings import Limits
 from service.wire.answer import ImageAnswer
 from service.wire.request import Mode
@@ -22,8 +22,6 @@ _RESPONSES = {
     422: problem("The query is not understood, or (mode strict) an image is faulty."),
     503: problem("Too much waits already; the header retry-after says how long to wait."),
 }
-
-FILE = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
 
 
 def score_images_operation(detector: ImageDetector, limits: Limits) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from service.wire.refusals import (
     ImagesOfOtherFormat,
     ImagesTooLarge,
     InvalidRequest,
+    NotATable,
     NotJSON,
     NotMultipart,
     RowError,
@@ -56,6 +57,7 @@ class ModelRejected(AnomalyError):
 STATUS: dict[type[Exception], HTTPStatus] = {
     NotJSON: HTTPStatus.BAD_REQUEST,
     NotMultipart: HTTPStatus.BAD_REQUEST,
+    NotATable: HTTPStatus.BAD_REQUEST,
     BodyUnreadable: HTTPStatus.BAD_REQUEST,
     BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

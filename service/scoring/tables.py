@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter, thread_time
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from service.settings import UnseenCategory
 from service.wire.answer import JSON, Answer
 from service.wire.refusals import Code, InvalidRequest, RowError, rows_by_reason
 from service.wire.request import Mode, Reader, ScoreRequest, invalid_rows
+
+Written = TypeVar("Written")
 
 QUICK_SECONDS = 0.002
 """Work that the event loop may wait for: to hand it to a thread and back takes 0.05 to 0.2 ms, and
@@ -62,14 +65,38 @@ class Tables:
             AlphaNotSupported: the calibration scores cannot support the alpha it asks for.
             Overloaded: too many rows wait.
         """
-        request = await self.read(
-            lambda: self._reader.read(body), aside=len(body) > LARGE_BODY_BYTES
-        )
+        request = await self.read_json(body)
         result = await self.result(request, explain=explain)
         started = perf_counter()
-        encoded = JSON.encode(self.told(request, result, request_id, explain=explain))
+        encoded = JSON.encode(self._told(request, result, request_id, explain))
         self.metrics.phase("respond", perf_counter() - started)
         return encoded
+
+    async def respond(
+        self,
+        request: ScoreRequest,
+        write: Callable[[Answer], Written],
+        request_id: str,
+        *,
+        explain: bool,
+    ) -> Written:
+        """The answer to a request, as it is to be written; in a thread.
+
+        Raises:
+            AlphaNotSupported, Overloaded: see `result`.
+        """
+        result = await self.result(request, explain=explain)
+        started = perf_counter()
+        try:
+            return await asyncio.to_thread(
+                lambda: write(self._told(request, result, request_id, explain))
+            )
+        finally:
+            self.metrics.phase("respond", perf_counter() - started)
+
+    async def read_json(self, body: bytes) -> ScoreRequest:
+        """The request that JSON is; see `read`."""
+        return await self.read(lambda: self._reader.read(body), aside=len(body) > LARGE_BODY_BYTES)
 
     async def read(self, parse: Callable[[], ScoreRequest], *, aside: bool) -> ScoreRequest:
         """The request that a body is.
@@ -83,10 +110,7 @@ class Tables:
         """
         started = perf_counter()
         try:
-            request = await asyncio.to_thread(parse) if aside else parse()
-            if self.settings.unseen_category is UnseenCategory.ERROR:
-                return without_unseen(request, self.detector)
-            return request
+            return await asyncio.to_thread(self._parsed, parse) if aside else self._parsed(parse)
         except InvalidRequest as error:
             self.metrics.rows_rejected(error.rows_by_reason)
             raise
@@ -108,10 +132,9 @@ class Tables:
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         return result
 
-    def told(
-        self, request: ScoreRequest, result: Result, request_id: str, *, explain: bool
+    def _told(
+        self, request: ScoreRequest, result: Result, request_id: str, explain: bool
     ) -> Answer:
-        """The answer, one entry for each row that was sent."""
         silent = self.settings.unseen_category is UnseenCategory.IGNORE
         return to_answer(
             request,
@@ -126,6 +149,12 @@ class Tables:
             request_id=request_id,
             explain=explain,
         )
+
+    def _parsed(self, parse: Callable[[], ScoreRequest]) -> ScoreRequest:
+        request = parse()
+        if self.settings.unseen_category is UnseenCategory.ERROR:
+            return without_unseen(request, self.detector)
+        return request
 
     def _compute(self, jobs: Sequence[Job]) -> list[Result]:
         return compute(self.detector, jobs, self.scorer.rows_scored)

@@ -34,6 +34,7 @@ class Code(StrEnum):
     RAGGED_ROW = "ragged_row"
     NOT_AN_OBJECT = "not_an_object"
     NOT_AN_ARRAY = "not_an_array"
+    NOT_A_LINE = "not_a_line"
     IMAGE_EMPTY = "image_empty"
     IMAGE_FORMAT = "image_format"
     IMAGE_TRUNCATED = "image_truncated"
@@ -61,6 +62,7 @@ MESSAGES = {
     Code.RAGGED_ROW: "has more or fewer values than `columns` has names",
     Code.NOT_AN_OBJECT: "must be a JSON object with column names as keys",
     Code.NOT_AN_ARRAY: "must be a JSON array with one value for each name in `columns`",
+    Code.NOT_A_LINE: "must be one JSON object in UTF-8, in a line of its own",
     Code.IMAGE_EMPTY: "has no byte; send the file itself, in curl with `-F image=@part.png`",
     Code.IMAGE_FORMAT: "is neither PNG nor JPEG by its content, whatever its name says; convert it",
     Code.IMAGE_TRUNCATED: "ends before the image does; send the whole file",
@@ -96,6 +98,10 @@ class RowError(msgspec.Struct, frozen=True):
 
 class NotJSON(BadData):
     """Text that is not JSON, or nested too deeply to be read."""
+
+
+class NotATable(BadData):
+    """A body that is not the CSV, Parquet or Arrow that its header says, or is damaged."""
 
 
 class TooLarge(BadData):

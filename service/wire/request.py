@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from anomaly.arrays import Int64
-from anomaly.data.records import Records, is_missing
+from anomaly.data.records import Records
 from anomaly.data.schema import Schema
 from service.settings import Limits
 from service.wire.numbers import NumberReader
 from service.wire.refusals import (
+    MESSAGES,
     MOST_LISTED,
     Code,
     InvalidRequest,
@@ -64,16 +65,22 @@ class ScoreRequest:
 
 
 class Complaints:
-    """What is wrong with which row; a row that is nothing but wrong costs little memory."""
+    """What is wrong with which row; a row that is nothing but wrong costs little memory.
 
-    def __init__(self) -> None:
+    Args:
+        messages: What a code means where it says something else than of JSON.
+    """
+
+    def __init__(self, messages: Mapping[Code, str] = MESSAGES) -> None:
         self.by_row: dict[int, list[RowError]] = {}
+        self._messages = messages
 
     def add(self, code: Code, row: int, column: str | None = None) -> None:
         """One more complaint; beyond what could be listed it is only counted."""
         of_row = self.by_row.setdefault(row, [])
         if len(of_row) < MOST_LISTED:
-            of_row.append(RowError.of(code, row, column))
+            message = self._messages.get(code, MESSAGES[code])
+            of_row.append(RowError(row, None if column is None else shown(column), code, message))
 
     def add_all(self, faults: Faults, rows: Sequence[int], column: str) -> None:
         """The faults of one column; `rows` says where its positions stood in the request."""
@@ -120,29 +127,72 @@ def parse(body: bytes, schema: Schema, limits: Limits) -> ScoreRequest:
     complaints = Complaints()
     match plain:
         case {"columns": list(names), "rows": list(rows), **rest} if "records" not in rest:
-            _check_count(rows, limits)
+            check_count(len(rows), limits)
             sound, columns = _from_rows(names, rows, schema, limits, complaints)
         case {"records": list(rows), **rest} if not rest.keys() & {"columns", "rows"}:
-            _check_count(rows, limits)
-            sound, columns = _from_records(rows, schema, complaints)
+            check_count(len(rows), limits)
+            sound, columns = from_records(rows, schema, complaints)
         case _:
             raise _invalid(
                 'send either {"columns": [names], "rows": [[values]]} or {"records": [{name: '
                 "value}]}"
             )
-    ids = _ids(columns, sound, len(rows), schema, complaints)
-    records, positions = _records(columns, sound, schema, limits, complaints)
-    request = ScoreRequest(records, positions, len(rows), ids, alpha, mode, complaints.errors)
+    return from_columns(columns, sound, len(rows), schema, limits, alpha, mode, complaints)
+
+
+def from_columns(
+    columns: Mapping[str, Sequence[Any]],
+    sound: Sequence[int],
+    n_rows: int,
+    schema: Schema,
+    limits: Limits,
+    alpha: float | None,
+    mode: Mode,
+    complaints: Complaints,
+) -> ScoreRequest:
+    """The request that values, as JSON has them, make.
+
+    Args:
+        columns: At least the needed ones, (len(sound),) each.
+        sound: Where their rows stood among the `n_rows` that were sent.
+        complaints: Of the other rows; those of these rows are added.
+
+    Raises:
+        InvalidRequest: (mode strict) a row is faulty.
+    """
+    ids = _ids(columns, sound, n_rows, schema, complaints)
+    converted = convert_all(schema.required, columns)
+    records = Records({name: values for name, (values, _) in converted.items()}, len(sound))
+    faults = {name: found for name, (_, found) in converted.items() if found}
+    records, rows = sound_records(records, faults, sound, schema, limits, complaints)
+    return concluded(records, rows, n_rows, ids, alpha, mode, complaints)
+
+
+def concluded(
+    records: Records,
+    rows: Int64,
+    n_rows: int,
+    ids: dict[str, list[Any]],
+    alpha: float | None,
+    mode: Mode,
+    complaints: Complaints,
+) -> ScoreRequest:
+    """The request of these rows.
+
+    Raises:
+        InvalidRequest: (mode strict) there is a complaint.
+    """
+    request = ScoreRequest(records, rows, n_rows, ids, alpha, mode, complaints.errors)
     if request.errors and mode is Mode.STRICT:
-        raise invalid_rows(request.errors, len(complaints.by_row), len(rows))
+        raise invalid_rows(request.errors, len(complaints.by_row), n_rows)
     return request
 
 
 def invalid_rows(errors: Sequence[RowError], faulty: int, n_rows: int) -> InvalidRequest:
     """Why a strict request is refused."""
     return InvalidRequest(
-        f"{faulty} of {n_rows} rows cannot be scored, so none was. Correct them, or send "
-        '"mode": "partial" to have the other rows scored.',
+        f"{faulty} of {n_rows} rows cannot be scored, so none was. Correct them, or ask for "
+        "`mode` partial to have the other rows scored.",
         code="invalid_rows",
         errors=errors,
     )
@@ -152,7 +202,7 @@ def _from_rows(
     names: list[Any], rows: list[Any], schema: Schema, limits: Limits, complaints: Complaints
 ) -> tuple[list[int], dict[str, Sequence[Any]]]:
     """Where the rows of the right shape stand, and their values by column."""
-    _check_names(names, schema, limits)
+    check_names(names, schema, limits)
     width = len(names)
     if set(map(type, rows)) == {list} and set(map(len, rows)) == {width}:
         return list(range(len(rows))), dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -167,13 +217,16 @@ def _from_rows(
     return sound, {name: [rows[i][j] for i in sound] for j, name in enumerate(names)}
 
 
-def _from_records(
+def from_records(
     rows: list[Any], schema: Schema, complaints: Complaints
 ) -> tuple[list[int], dict[str, Sequence[Any]]]:
-    """The same from objects; a key that is absent is a missing value."""
+    """Where the objects stand that name only columns of the schema, and their values by column; a
+    key that is absent is a missing value. Rows with a complaint are passed over."""
     known = set(schema.names)
     sound = []
     for i, row in enumerate(rows):
+        if i in complaints.by_row:
+            continue
         if type(row) is not dict:
             complaints.add(Code.NOT_AN_OBJECT, i)
         elif row.keys() <= known:
@@ -191,7 +244,18 @@ def _from_records(
     }
 
 
-def _check_names(names: list[Any], schema: Schema, limits: Limits) -> None:
+def check_names(
+    names: Sequence[Any], schema: Schema, limits: Limits, *, others: bool = False
+) -> None:
+    """Refuse names of columns of which no rows could be scored.
+
+    Args:
+        others: Whether columns that the schema does not know are passed over.
+
+    Raises:
+        TooLarge: more names than the limit.
+        InvalidRequest: a name is no text, repeated, unknown, or a needed one is missing.
+    """
     # What the model itself needs is never too much.
     if len(names) > (most := max(limits.columns, len(schema.columns))):
         raise TooLarge(
@@ -200,14 +264,14 @@ def _check_names(names: list[Any], schema: Schema, limits: Limits) -> None:
         )
     if set(map(type, names)) - {str}:
         raise _invalid("`columns` must hold strings")
-    known = set(schema.names)
+    known = set(names) if others else set(schema.names)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     unknown = [name for name in names if name not in known]
     absent = [column.name for column in schema.required if column.name not in set(names)]
     for code, found, what in (
-        ("duplicate_column", repeated, "is named more than once in `columns`"),
+        ("duplicate_column", repeated, "is named more than once"),
         ("unknown_column", unknown, "is not a column of the schema; see /v1/model"),
-        ("missing_column", absent, "is needed by the model and missing from `columns`"),
+        ("missing_column", absent, "is needed by the model and missing"),
     ):
         if found:
             raise InvalidRequest(
@@ -218,29 +282,32 @@ def _check_names(names: list[Any], schema: Schema, limits: Limits) -> None:
             )
 
 
-def _records(
-    columns: dict[str, Sequence[Any]],
-    sound: list[int],
+def sound_records(
+    records: Records,
+    faults: Mapping[str, Faults],
+    sound: Sequence[int],
     schema: Schema,
     limits: Limits,
     complaints: Complaints,
 ) -> tuple[Records, Int64]:
-    """The rows without any complaint, and where they stood in the request."""
-    required = schema.required
-    converted = convert_all(required, columns)
+    """The rows without any complaint, and where they stood in the request.
+
+    Args:
+        faults: By column, what is wrong with its values; they are missing among the records.
+        sound: (len(records),) where the rows stood.
+    """
+    found = dict(faults)
     n_missing = np.zeros(len(sound), dtype=np.int64)
-    for column in required:
-        values, faults = converted[column.name]
-        absent = is_missing(values)
+    for column, absent in records.gaps(schema.required):
         n_missing += absent
-        if not column.nullable and absent.any():
-            faults = {**dict.fromkeys(_positions(absent), Code.MISSING_VALUE), **faults}
-        if faults:
-            complaints.add_all(faults, sound, column.name)
-    for position in _positions(n_missing > limits.missing_fraction * len(required)):
+        if not column.nullable:
+            missing = dict.fromkeys(_positions(absent), Code.MISSING_VALUE)
+            found[column.name] = {**missing, **faults.get(column.name, {})}
+    for column in schema.required:
+        complaints.add_all(found.get(column.name, {}), sound, column.name)
+    for position in _positions(n_missing > limits.missing_fraction * len(schema.required)):
         if sound[position] not in complaints.by_row:
             complaints.add(Code.TOO_MANY_MISSING, sound[position])
-    records = Records({name: values for name, (values, _) in converted.items()}, len(sound))
     rows = np.array(sound, dtype=np.int64)
     if not complaints.by_row:
         return records, rows
@@ -249,8 +316,8 @@ def _records(
 
 
 def _ids(
-    columns: dict[str, Sequence[Any]],
-    sound: list[int],
+    columns: Mapping[str, Sequence[Any]],
+    sound: Sequence[int],
     n_rows: int,
     schema: Schema,
     complaints: Complaints,
@@ -266,13 +333,18 @@ def _ids(
     return ids
 
 
-def _check_count(rows: list[Any], limits: Limits) -> None:
-    if not rows:
+def check_count(n_rows: int, limits: Limits) -> None:
+    """Refuse no rows, and more than the limit.
+
+    Raises:
+        InvalidRequest, TooLarge: accordingly.
+    """
+    if not n_rows:
         raise InvalidRequest("there are no rows. Send at least one.", code="no_rows")
-    if len(rows) > limits.rows:
+    if n_rows > limits.rows:
         raise TooLarge(
-            f"{len(rows)} rows; the service takes {limits.rows} in one request. Send them in "
-            "parts, or score a file with `anomaly score`.",
+            f"{n_rows} rows; the service takes {limits.rows} in one request. Send them in parts, "
+            "or score a file with `anomaly score`.",
             code="too_many_rows",
         )
 

@@ -11,6 +11,7 @@ import pytest
 from service.app.edge import Edge
 from service.settings import Limits
 from tests.service.pumps import Caller
+from tests.service.table_forms import CSV, EVERY_FORM, LINES
 from tests.service.weave import ImageCaller, files_of
 from tests.textiles import normal_images
 
@@ -58,7 +59,9 @@ def test_the_score_route_describes_its_body_its_answers_and_its_query(caller: Ca
     operation = caller("GET", "/openapi.json").json()["paths"]["/v1/score"]["post"]
 
     assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "503"}
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["explain"]
+    assert [p["name"] for p in operation["parameters"]] == ["explain", "alpha", "mode"]
+    assert set(operation["requestBody"]["content"]) == {"application/json", *EVERY_FORM}
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", *EVERY_FORM}
     forms = operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
     assert [form["required"] for form in forms] == [["columns", "rows"], ["records"]]
 
@@ -72,6 +75,10 @@ def test_every_example_is_accepted_by_the_model_that_shows_it(caller: Caller) ->
         answer = caller.score(example["value"])
         assert answer.status_code == 200
         assert len(answer.json()["scores"]) == 2
+    for form in (CSV, LINES):
+        text = operation["requestBody"]["content"][form]["example"]
+        answer = caller("POST", "/v1/score", content=text, headers={"content-type": form})
+        assert answer.status_code == 200
 
 
 def test_an_answer_holds_what_the_description_promises(caller: Caller) -> None:

@@ -123,7 +123,8 @@ def test_duplicate_keys_of_a_record_count_as_the_last_one(caller: Caller) -> Non
     ("headers", "status"),
     [
         ({}, 415),
-        ({"content-type": "text/csv"}, 415),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "text/csv; charset=latin-1"}, 415),
         ({"content-type": "application/jsonp"}, 415),
         ({"content-type": "application/json; charset=latin-1"}, 415),
         ({"content-type": "multipart/form-data; boundary=x"}, 415),
