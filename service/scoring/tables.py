@@ -125,9 +125,7 @@ class Tables:
             Overloaded: too many rows wait.
         """
         if request.alpha is not None:
-            supported(
-                request.alpha, self.detector.calibration.n, self.detector.calibration.unit
-            )
+            supported(request.alpha, self.detector.calibration.n, self.detector.calibration.unit)
         result = await self._score(Job(request.records, request.alpha, explain))
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         return result

@@ -57,6 +57,19 @@ def test_a_frame_comes_back_with_its_index_and_the_detectors_own_scores(
     assert set(found["version"]) == {"unregistered"}
 
 
+def test_a_csv_file_is_scored_as_the_frame_that_it_holds(
+    pumps: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 7)
+    table().to_csv(tmp_path / "rows.csv", index=False)
+
+    with Client(pumps.url) as client:
+        expected = client.score(table(), alpha=0.2)
+        found = client.score(tmp_path / "rows.csv", alpha=0.2)
+
+    pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
+
+
 def test_both_clients_say_the_same(pumps: Process) -> None:
     async def ask() -> pd.DataFrame:
         async with AsyncClient(pumps.url) as client:

@@ -349,12 +349,14 @@ def test_a_service_of_json_does_not_load_pyarrow(artifact: Any) -> None:
     code = f"""
 import sys
 from service.app import create_app
-from service.detectors import open_served
+from pathlib import Path
+from service.detectors import open_directory
 from service.scoring.scorer import Common
 from service.settings import Settings
 from tests.service.pumps import Caller, as_request, normal_records
 from anomaly.backends.backend import Device
-caller = Caller(create_app(open_served({str(artifact)!r}, Device.CPU), Common(Settings(model="x"))))
+served = open_directory(Path({str(artifact)!r}), Device.CPU)
+caller = Caller(create_app(served, Common(Settings(model="x"))))
 assert caller.score(as_request(normal_records(2))).status_code == 200
 assert not {{"pyarrow", "pandas", "mlflow"}} & set(sys.modules)
 """
