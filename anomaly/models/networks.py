@@ -73,14 +73,10 @@ class DenseNetworks:
         return flat.reshape(z.shape[0], z.shape[1], -1)
 
     def _stack(self, ops: Ops, parameters: Parameters, name: str, x: Tensor) -> Tensor:
-        last = len(self.hidden)
-        for layer in range(last + 1):
-            x = ops.linear(
-                x, parameters[f"{name}.{layer}.weight"], parameters[f"{name}.{layer}.bias"]
-            )
-            if layer < last:
-                x = ops.silu(x)
-        return x
+        layers = (f"{name}.{number}" for number in range(len(self.hidden) + 1))
+        return ops.perceptron(
+            x, [(parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]) for layer in layers]
+        )
 
 
 def _stack_shapes(name: str, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -62,6 +62,11 @@ class TorchOps:
         padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), F.pad(bias, (0, missing)))
         return padded[:, : len(weight)]
 
+    def perceptron(self, x: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        for number, (weight, bias) in enumerate(layers):
+            x = self.linear(self.silu(x) if number else x, weight, bias)
+        return x
+
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
     ) -> Tensor:

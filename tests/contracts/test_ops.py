@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,6 +117,26 @@ def test_linear_is_the_affine_map(ops: Ops, shape: tuple[int, int, int], seed: i
     np.testing.assert_allclose(found, np.einsum("ni,oi->no", x, weight) + bias, atol=1e-9)
 
 
+@EVERY
+def test_a_perceptron_is_linear_maps_with_silu_between_them(ops: Ops) -> None:
+    rng = np.random.default_rng(0)
+    widths = (7, 33, 16, 5)
+    layers = [
+        (rng.normal(size=(out, fan_in)), rng.normal(size=out))
+        for fan_in, out in itertools.pairwise(widths)
+    ]
+    x = expected = rng.normal(size=(3 * TILE_ROWS, 7))
+    for number, (weight, bias) in enumerate(layers):
+        seen = expected * special.expit(expected) if number else expected
+        expected = seen @ weight.T + bias
+    before = x.copy()
+
+    found = ops.perceptron(ops.array(x), [(ops.array(w), ops.array(b)) for w, b in layers])
+
+    np.testing.assert_allclose(ops.numpy(found), expected, atol=1e-9)
+    np.testing.assert_array_equal(x, before)
+
+
 WIDTHS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 129)
 BLOCKS = pytest.mark.parametrize("rows", [32, 96, 64, 128])
 
@@ -144,6 +166,25 @@ def test_a_rows_bits_do_not_depend_on_its_place_or_its_neighbours(ops: Ops, rows
             np.testing.assert_array_equal(
                 second[1::2], first[origin], err_msg=f"{width_in} -> {width_out}"
             )
+
+
+@SCORING
+@BLOCKS
+def test_nor_do_they_behind_several_layers(ops: Ops, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    for inner in WIDTHS:
+        layers = [
+            tuple(
+                ops.array(rng.normal(size=shape).astype(np.float32))
+                for shape in ((out, fan_in), (out,))
+            )
+            for fan_in, out in itertools.pairwise((33, inner, 7))
+        ]
+        x = rng.normal(size=(rows, 33)).astype(np.float32)
+        moved, origin = rearranged(rng, x)
+        first = ops.numpy(ops.perceptron(ops.array(x), layers))
+        second = ops.numpy(ops.perceptron(ops.array(moved), layers))
+        np.testing.assert_array_equal(second[1::2], first[origin], err_msg=f"{inner}")
 
 
 @SCORING
