@@ -144,8 +144,10 @@ class TableEncoder:
             return none.astype(np.float32), none, none.astype(bool)
         values = self.values(records)
         present = ~np.isnan(values)
-        inputs: list[Float64] = [np.where(present, x, 0.0) for x in self._numeric_inputs(values)]
-        targets: list[Float64] = [np.where(present, self._numeric_targets(values), 0.0)]
+        complete = bool(present.all())
+        numeric_inputs, numeric_targets = self._numbers(values)
+        inputs = [x if complete else np.where(present, x, 0.0) for x in numeric_inputs]
+        targets = [numeric_targets if complete else np.where(present, numeric_targets, 0.0)]
         observed: list[Bool] = [present]
         for encoding in self.encodings[values.shape[1] :]:
             seen, target, there = _encode(encoding, records)
@@ -153,9 +155,10 @@ class TableEncoder:
             targets.append(np.where(there[:, None], target, 0.0))
             observed.append(np.repeat(there[:, None], target.shape[1], axis=1))
         all_observed = np.concatenate(observed, axis=1)
-        inputs.append(all_observed[:, self._masks].astype(np.float64))
+        if self._masks:
+            inputs.append(all_observed[:, self._masks].astype(np.float64))
         return (
-            np.concatenate(inputs, axis=1).astype(np.float32),
+            np.concatenate(inputs, axis=1, dtype=np.float32, casting="same_kind"),
             np.concatenate(targets, axis=1),
             all_observed,
         )
@@ -168,22 +171,20 @@ class TableEncoder:
     def _numeric_copies(self) -> int:
         return 2 if self.numeric_inputs is NumericInputs.BOTH else 1
 
-    def _numeric_inputs(self, values: Float64) -> list[Float64]:
-        seen = self.numbers.saturated(values)
-        match self.numeric_inputs:
-            case NumericInputs.STANDARDISED:
-                return [self.numbers.standardised(seen)]
-            case NumericInputs.RANK_NORMAL:
-                return [self.numbers.ranked(seen)]
-            case NumericInputs.BOTH:
-                return [self.numbers.standardised(seen), self.numbers.ranked(seen)]
-
-    def _numeric_targets(self, values: Float64) -> Float64:
+    def _numbers(self, values: Float64) -> tuple[list[Float64], Float64]:
+        """What the encoder sees of numbers, one (N, G) for each copy, and the targets (N, G)."""
+        numbers, seen = self.numbers, self.numeric_inputs
+        standardised = numbers.standardised(values)
+        inputs = []
+        if seen is not NumericInputs.RANK_NORMAL:
+            inputs.append(numbers.saturated_standardised(standardised))
+        if seen is not NumericInputs.STANDARDISED:
+            inputs.append(numbers.ranked(numbers.saturated(values)))
         match self.numeric_target:
             case NumericTarget.STANDARDISED:
-                return compressed(self.numbers.standardised(values))
+                return inputs, compressed(standardised)
             case NumericTarget.RANK_NORMAL:
-                return compressed(self.numbers.ranked(values))
+                return inputs, compressed(numbers.ranked(values))
 
     def _first_targets(self) -> Iterator[tuple[Encoding, int]]:
         """Each encoding with the position of its first target."""

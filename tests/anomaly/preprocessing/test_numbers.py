@@ -108,6 +108,16 @@ class TestNumbers:
         assert alone(NORMAL.out_of_range, values).tolist() == [False, False, False, True, True]
         assert not alone(NORMAL.out_of_range, np.array([np.nan]))[0]
 
+    @given(fitted=training, values=rows)
+    def test_saturating_after_standardising_is_the_same_to_the_bit(
+        self, fitted: Float64, values: Float64
+    ) -> None:
+        columns = columns_of(fitted)
+        np.testing.assert_array_equal(
+            alone(columns.saturated_standardised, alone(columns.standardised, values)),
+            alone(columns.standardised, alone(columns.saturated, values)),
+        )
+
     def test_missing_stays_missing(self) -> None:
         nothing = np.array([np.nan])
         assert np.isnan(alone(NORMAL.standardised, nothing))[0]
