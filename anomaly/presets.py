@@ -37,8 +37,7 @@ PRESETS: dict[str, DetectorConfig] = {
     # VAE with learned variances and a light KL, trained on masked and blurred rows, scored by its
     # reconstruction from the posterior mean.
     "default": DetectorConfig(),
-    # The same with half the width, a third of the steps and no rank-normal copies, which cost more
-    # than the network.
+    # The same with half the width, a third of the steps and no rank-normal copies.
     "fast": DetectorConfig(
         preprocessing=STANDARDISED,
         model=VAEConfig(networks=DenseNetworks(hidden=(64, 64))),

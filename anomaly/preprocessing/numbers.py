@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from anomaly.arrays import Bool, Float64
+from anomaly.preprocessing.curves import Curves
 from anomaly.preprocessing.encodings import NumericEncoding
 
 LINEAR_RANGE = 1e3
@@ -95,13 +96,9 @@ class NumericColumns:
 
     def ranked(self, values: Float64) -> Float64:
         """(N, G) normal scores of the ranks, continued linearly outside the fit rows' range."""
-        inside = clipped(values, self.low, self.high)
-        # A row for each column: `np.interp` copies what does not lie side by side.
-        in_units = np.ascontiguousarray((inside / self.unit).T)
-        scores = np.empty_like(in_units)
-        for column, (quantiles, normal_scores) in enumerate(self.ranks):
-            scores[column] = np.interp(in_units[column], quantiles, normal_scores)
-        scores = scores.T
+        # Missing ones are looked up as the largest, and are missing again below.
+        inside = np.fmax(np.fmin(values, self.high), self.low)
+        scores = self._rank_curves.at(inside / self.unit)
         outside = np.nonzero(values != inside)
         if len(outside[0]):
             beyond = in_scales(values[outside], inside[outside], self.scale[outside[1]])
@@ -139,6 +136,10 @@ class NumericColumns:
                 beyond = (targets[:, column] - inside) * self.scale[column]
                 values[:, column] = np.clip(within + beyond, -LARGEST, LARGEST)
         return values
+
+    @cached_property
+    def _rank_curves(self) -> Curves:
+        return Curves.through(self.ranks)
 
     @cached_property
     def _seen_range(self) -> tuple[Float64, Float64]:
