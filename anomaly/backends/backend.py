@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import partial, reduce
 from importlib.util import find_spec
+from operator import add
 
 import numpy as np
 
-from anomaly.arrays import Features, Float32, Float64, Parameters, Values
+from anomaly.arrays import Features, Float32, Float64, Parameters, Tensor, Values
 from anomaly.backends.blocks import in_blocks
 from anomaly.errors import ConfigInvalid, DeviceUnavailable
 from anomaly.models.objective import Batch
@@ -100,7 +101,9 @@ class Backend:
         """The same before the terms of missing entries are replaced."""
         per_target, rest = self._in_blocks(self._terms_of_block, _arrays(features))
         # Without numeric targets the terms would be the networks' float32.
-        return ScoreTerms(per_target.astype(np.float64), rest.astype(np.float64))
+        return ScoreTerms(
+            per_target.astype(np.float64, copy=False), rest.astype(np.float64, copy=False)
+        )
 
     def remembered(self, features: Features, score: RememberingScore) -> tuple[Float32, ...]:
         """What each member's score keeps of N rows, (N, F) each."""
@@ -132,9 +135,8 @@ class Backend:
         with ops.inference():
             batch = Batch(*(ops.array(array) for array in block))
             each = [model.score.terms(ops, model.vae, member, batch) for member in self._members]
-            per_target = sum(terms.per_target for terms in each) / len(each)
-            rest = sum(terms.rest for terms in each) / len(each)
-            return [ops.numpy(per_target), ops.numpy(rest)]
+            per_target = _mean([terms.per_target for terms in each])
+            return [ops.numpy(per_target), ops.numpy(_mean([terms.rest for terms in each]))]
 
     def _remember_block(self, score: RememberingScore, block: tuple[Values, ...]) -> list[Values]:
         ops, vae = self.ops, self.model.vae
@@ -157,6 +159,10 @@ class Backend:
             outputs = vae.decode(ops, self._members[0], z[None], context)
             means, probabilities, classes = vae.likelihood.expected(ops, outputs)
             return [ops.numpy(array[0]) for array in (means, probabilities, *classes)]
+
+
+def _mean(of_members: list[Tensor]) -> Tensor:
+    return reduce(add, of_members) / len(of_members) if len(of_members) > 1 else of_members[0]
 
 
 def _arrays(features: Features) -> tuple[Values, ...]:

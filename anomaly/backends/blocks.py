@@ -41,6 +41,8 @@ def in_blocks(
         rows = -(-max(stop - start, 1) // multiple) * multiple
         block = tuple(_padded(array[start:stop], rows) for array in arrays)
         results = function(block)
+        if stop == n and not outputs:
+            return [result[:n] for result in results]
         if not outputs:
             outputs = [np.empty((n, *r.shape[1:]), r.dtype) for r in results]
         for output, result in zip(outputs, results, strict=True):

@@ -37,6 +37,11 @@ class NumericColumns(Mapping[str, Float64]):
         return len(self.names)
 
     @cached_property
+    def complete(self) -> bool:
+        """Whether no value is missing."""
+        return not np.isnan(self.matrix).any()
+
+    @cached_property
     def _place(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.names)}
 
@@ -109,7 +114,7 @@ class Records:
 
     def gaps(self, columns: Iterable[Column]) -> Iterator[tuple[Column, Bool]]:
         """Those of the columns that lack a value somewhere, and (N,) where."""
-        if isinstance(self.columns, NumericColumns) and not np.isnan(self.columns.matrix).any():
+        if isinstance(self.columns, NumericColumns) and self.columns.complete:
             return
         for column in columns:
             absent = is_missing(self.columns[column.name])

@@ -138,6 +138,10 @@ class Schema:
         """The columns without which a row cannot be scored."""
         return tuple(c for c in self.columns if c.role in (Role.FEATURE, Role.CONTEXT))
 
+    @cached_property
+    def _required_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.required)
+
     def with_role(self, role: Role) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.role is role)
 
@@ -170,6 +174,8 @@ class Schema:
         Raises:
             SchemaMismatch: says which columns, and hints at a wrong delimiter.
         """
+        if required is None and tuple(found) == self._required_names:
+            return
         refuse_repeated(found)
         wanted = self.required if required is None else tuple(required)
         there = set(found)

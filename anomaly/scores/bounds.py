@@ -140,7 +140,11 @@ def reconstruction(
 ) -> tuple[DiagonalNormal, Tensor, Tensor]:
     """The posterior, its noise, and each target's log-likelihood averaged over draws, (N, D)."""
     posterior = vae.encode(ops, parameters, batch.inputs, batch.context)
-    noise = parameters[NOISE] if draws else 0.0 * posterior.loc[None]
+    if not draws:
+        outputs = vae.decode(ops, parameters, posterior.loc[None], batch.context)
+        log_prob = vae.likelihood.log_prob(ops, parameters, outputs, batch.targets)
+        return posterior, 0.0 * posterior.loc[None, :1], log_prob[0]
+    noise = parameters[NOISE]
     outputs = vae.decode(ops, parameters, posterior.sample(ops, noise), batch.context)
     log_prob = vae.likelihood.log_prob(ops, parameters, outputs, batch.targets)
     return posterior, noise, log_prob.mean(0)
