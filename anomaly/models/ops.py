@@ -22,6 +22,9 @@ BLOCK_MULTIPLE = 32
 """Blocks of rows are multiples of this: torch's element-wise loops take two vectors at a time, of
 16 float32 with AVX-512, and compute what is left over by other instructions."""
 
+CACHED = 2**17
+"""So many float32 stay in the processor's cache."""
+
 NORM_FLOOR = 1e-5
 """Added to variances before they divide, as torch's layers do."""
 
@@ -47,6 +50,9 @@ class Ops(Protocol):
 
     def perceptron(self, x: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """The linear maps (weight, bias) one after the other, with SiLU between them."""
+
+    def nearest(self, x: Tensor, points: Tensor) -> Tensor:
+        """(N,) which of the points (M, I) is nearest to each row of x (N, I); N as in `linear`."""
 
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
@@ -114,16 +120,25 @@ class NumpyOps:
         return self.perceptron(x, [(weight, bias)])
 
     def perceptron(self, x: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        # BLAS adds in another order at the 7th row of a matrix than at the 1st. With 16 rows as
-        # the columns of one product, they are lanes of the same instructions: a row's bits then
-        # do not depend on where in the block it stands (docs/decisions/0002). The tiles stay
-        # columns from layer to layer: a transposed factor costs half as much again.
-        columns = np.ascontiguousarray(x.reshape(-1, TILE_ROWS, x.shape[1]).transpose(0, 2, 1))
+        columns = _tiles(x)
         for number, (weight, bias) in enumerate(layers):
             columns = np.matmul(weight, self.silu(columns) if number else columns)
-            columns += np.repeat(bias, TILE_ROWS).reshape(-1, TILE_ROWS)
+            columns += _of_tile(bias)
         # Row-major also when there is one tile: later sums over columns follow the memory.
         return np.ascontiguousarray(columns.transpose(0, 2, 1)).reshape(len(x), -1)
+
+    def nearest(self, x: Tensor, points: Tensor) -> Tensor:
+        # |x - p|^2 = |x|^2 - 2 (x p - |p|^2 / 2): nearest where the bracket is largest.
+        columns = _tiles(x)
+        half_squares = 0.5 * np.einsum("mi,mi->m", points, points)
+        found = np.empty((len(columns), TILE_ROWS), np.int64)
+        # Products with all points at once would leave the processor's cache.
+        some = max(1, CACHED // half_squares.size // TILE_ROWS)
+        for start in range(0, len(columns), some):
+            closeness = np.matmul(points, columns[start : start + some])
+            closeness -= _of_tile(half_squares)
+            found[start : start + some] = closeness.argmax(1)
+        return found.reshape(-1)
 
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
@@ -197,3 +212,19 @@ class NumpyOps:
 
     def stop_gradient(self, x: Tensor) -> Tensor:
         return x
+
+
+def _tiles(x: Values) -> Values:
+    """x (N, I) in tiles of 16 rows, each of them columns: (N / 16, I, 16).
+
+    BLAS adds in another order at the 7th row of a matrix than at the 1st. With 16 rows as the
+    columns of one product, they are lanes of the same instructions: a row's bits then do not depend
+    on where in the block it stands (docs/decisions/0002). Copied, because a product with a
+    transposed view takes half as long again.
+    """
+    return np.ascontiguousarray(x.reshape(-1, TILE_ROWS, x.shape[1]).transpose(0, 2, 1))
+
+
+def _of_tile(values: Values) -> Values:
+    """(O,) repeated for each row of a tile, (O, 16): faster to add than a broadcast column."""
+    return np.repeat(values, TILE_ROWS).reshape(-1, TILE_ROWS)

@@ -135,9 +135,7 @@ class QuantisedPosterior:
         """From the encoder's outputs (N, L)."""
         codes = parameters["posterior.codes"]
         groups = outputs.reshape(-1, self.code_width)
-        # |z - e|^2 without |z|^2, which is the same for all codes, as one product.
-        distance = ops.linear(groups, -2.0 * codes, (codes**2).sum(-1))
-        nearest = codes[distance.argmin(-1)].reshape(outputs.shape)
+        nearest = codes[ops.nearest(groups, codes)].reshape(outputs.shape)
         cost = (ops.stop_gradient(outputs) - nearest) ** 2
         cost = cost + self.commitment * (outputs - ops.stop_gradient(nearest)) ** 2
         # The first two terms are zero: they carry the gradient past the codes.

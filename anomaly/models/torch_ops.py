@@ -67,6 +67,9 @@ class TorchOps:
             x = self.linear(self.silu(x) if number else x, weight, bias)
         return x
 
+    def nearest(self, x: Tensor, points: Tensor) -> Tensor:
+        return self.linear(x, -2.0 * points, (points**2).sum(-1)).argmin(-1)
+
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1
     ) -> Tensor:

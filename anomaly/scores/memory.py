@@ -135,9 +135,7 @@ class NearestRow:
         """See the package. The latent part belongs to no target."""
         spaces = self._coordinates(ops, vae, parameters, batch)
         rows = parameters[ROWS]
-        # |x - n|^2 without |x|^2, which is the same for all n.
-        distance = ops.linear(ops.concatenate(spaces), -2.0 * rows, (rows**2).sum(-1))
-        nearest = rows[distance.argmin(-1)]
+        nearest = rows[ops.nearest(ops.concatenate(spaces), rows)]
         per_target, rest, start = 0.0 * batch.targets, 0.0 * batch.targets[:, 0], 0
         for space, here in zip(self.spaces, spaces, strict=True):
             squares = (here - nearest[:, start : start + here.shape[-1]]) ** 2

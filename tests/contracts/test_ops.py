@@ -137,6 +137,18 @@ def test_a_perceptron_is_linear_maps_with_silu_between_them(ops: Ops) -> None:
     np.testing.assert_array_equal(x, before)
 
 
+@EVERY
+@pytest.mark.parametrize("points", [1, 3, 700, 20_000])
+def test_nearest_is_the_point_at_the_smallest_distance(ops: Ops, points: int) -> None:
+    rng = np.random.default_rng(points)
+    x, among = rng.normal(size=(5 * TILE_ROWS, 3)), rng.normal(size=(points, 3))
+    expected = ((x[:, None] - among) ** 2).sum(-1).argmin(-1)
+
+    found = ops.numpy(ops.nearest(ops.array(x), ops.array(among)))
+
+    np.testing.assert_array_equal(found, expected)
+
+
 WIDTHS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 129)
 BLOCKS = pytest.mark.parametrize("rows", [32, 96, 64, 128])
 
