@@ -72,6 +72,8 @@ class Batcher(Generic[Job, Result]):
         on_batch: Told of every batch.
         unit: What a row is, in messages.
         quick_rows: So many rows take so little time that the loop may wait for them; 0 if none do.
+        max_seconds: A job that has waited longer is turned away: whoever sent it has given up, or
+            will, and the time is better spent on the others.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Batcher(Generic[Job, Result]):
         on_batch: Callable[[BatchReport], None],
         unit: str = "rows",
         quick_rows: int = 0,
+        max_seconds: float = float("inf"),
     ) -> None:
         self._compute = compute
         self._max_rows = max_rows
@@ -89,6 +92,7 @@ class Batcher(Generic[Job, Result]):
         self._on_batch = on_batch
         self._unit = unit
         self._quick_rows = quick_rows
+        self._max_seconds = max_seconds
         self._waiting: deque[_Ticket[Job, Result]] = deque()
         self._waiting_rows = 0
         self._is_busy = False
@@ -170,8 +174,9 @@ class Batcher(Generic[Job, Result]):
         self._on_batch(BatchReport(rows, waits, perf_counter() - started))
 
     def _take(self) -> tuple[list[_Ticket[Job, Result]], int]:
-        """The next batch and its rows, quick ones or others; jobs that nobody waits for any more
-        are dropped."""
+        """The next batch and its rows, quick ones or others; jobs that nobody waits for any more,
+        or that have waited too long, are dropped."""
+        oldest = perf_counter() - self._max_seconds
         batch: list[_Ticket[Job, Result]] = []
         rows = 0
         while self._waiting:
@@ -182,10 +187,19 @@ class Batcher(Generic[Job, Result]):
                 break
             self._waiting.popleft()
             self._waiting_rows -= ticket.rows
-            if not ticket.future.cancelled():
+            if ticket.since < oldest:
+                _deliver(ticket, self._too_late(ticket.rows))
+            elif not ticket.future.cancelled():
                 batch.append(ticket)
                 rows += ticket.rows
         return batch, rows
+
+    def _too_late(self, rows: int) -> Overloaded:
+        return Overloaded(
+            f"the {self._unit} have waited longer than {self._max_seconds:g} seconds. Try again in "
+            "a moment, or run more instances.",
+            rows,
+        )
 
     def _outcomes(self, batch: list[_Ticket[Job, Result]]) -> list[Result | Exception]:
         """One result or error for each job."""

@@ -90,6 +90,7 @@ class Queue(_Group):
             is accepted whenever nothing waits.
         max_batch_rows: Rows that are scored together; a request is never split.
         max_images, max_batch_images: The same of images, each of which takes far longer than a row.
+        max_seconds: What has waited longer is answered with 503 instead of being scored.
         max_bytes: A request that would make all requests together hold more of what was sent is
             answered with 503. A single request is held whenever nothing else is.
     """
@@ -98,6 +99,7 @@ class Queue(_Group):
     max_batch_rows: Count = 4096
     max_images: Count = 256
     max_batch_images: Count = 16
+    max_seconds: Seconds = 20.0
     max_bytes: Count = 2**30
 
 

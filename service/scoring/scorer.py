@@ -64,7 +64,13 @@ class Scorer(Generic[Job, Result]):
         self.metrics = common.metrics
         self.memory = common.memory
         self.batcher: Batcher[Job, Result] = Batcher(
-            compute, max_rows, max_batch_rows, self.metrics.batch_scored, served.unit, quick_rows
+            compute,
+            max_rows,
+            max_batch_rows,
+            self.metrics.batch_scored,
+            served.unit,
+            quick_rows,
+            self.settings.queue.max_seconds,
         )
         self.model = ModelName(
             served.name, served.version, served.digest, served.alias, served.run_id

@@ -252,3 +252,32 @@ def test_quick_rows_are_computed_in_the_loop_and_slow_ones_in_a_thread() -> None
         (False, 6),
         (True, 1),
     ]
+
+
+def test_what_has_waited_too_long_is_turned_away_and_the_others_are_not() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def compute(jobs: Sequence[Job]) -> list[Job]:
+        begun.set()
+        released.wait(20)
+        return list(jobs)
+
+    async def main() -> list[Job | BaseException]:
+        shared = Batcher(compute, 1000, 1000, ignore, max_seconds=0.05)
+        first = asyncio.create_task(shared.submit((1,), 1))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        late = asyncio.create_task(shared.submit((2,), 1))
+        await asyncio.sleep(0.1)
+        fresh = asyncio.create_task(shared.submit((3,), 1))
+        await asyncio.sleep(0)
+        released.set()
+        answers = await asyncio.gather(first, late, fresh, return_exceptions=True)
+        await shared.close()
+        return list(answers)
+
+    first, late, fresh = asyncio.run(main())
+
+    assert (first, fresh) == ((1,), (3,))
+    assert isinstance(late, Overloaded)
+    assert "0.05 seconds" in str(late)
