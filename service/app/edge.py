@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.gate import Gate
 from service.metrics import NO_HANDLER
 from service.routes.body import Direct, Post
+from service.routes.inference_errors import as_told_at
 from service.routes.problems import MEDIA_TYPE, response_for, response_to
 from service.scoring.images import Images
 from service.scoring.scorer import Scorer
@@ -148,7 +149,8 @@ class Exchange:
         await self._answer(HTTPStatus.OK.value, headers, reply.body)
 
     async def answer(self, response: Response) -> None:
-        """Send an answer that is whole."""
+        """Send a refusal."""
+        response = as_told_at(self.scope["path"], response)
         await self._answer(response.status_code, response.raw_headers, bytes(response.body))
 
     async def fail(self, error: Exception) -> None:

@@ -10,6 +10,7 @@ from service.routes.about import add_about
 from service.routes.body import Direct
 from service.routes.documentation import document, score_operation
 from service.routes.image_documentation import score_images_operation
+from service.routes.inference import inference_routes
 from service.routes.lifecycle import add_lifecycle
 from service.routes.score import score_rows
 from service.routes.score_images import score_images
@@ -42,4 +43,4 @@ def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Direct]:
         case _:
             assert_never(requests)
     document(app, {SCORE_PATH: operation})
-    return {SCORE_PATH: Direct(score, SCORE_PATH)}
+    return {SCORE_PATH: Direct(score, SCORE_PATH), **inference_routes(requests)}

@@ -23,6 +23,7 @@ from service.wire.answer import JSON, Answer
 from service.wire.refusals import Code, InvalidRequest, RowError, rows_by_reason
 from service.wire.request import Mode, Reader, ScoreRequest, invalid_rows
 
+Sent = TypeVar("Sent", bound=ScoreRequest)
 Written = TypeVar("Written")
 
 QUICK_SECONDS = 0.002
@@ -98,7 +99,7 @@ class Tables:
         """The request that JSON is; see `read`."""
         return await self.read(lambda: self._reader.read(body), aside=len(body) > LARGE_BODY_BYTES)
 
-    async def read(self, parse: Callable[[], ScoreRequest], *, aside: bool) -> ScoreRequest:
+    async def read(self, parse: Callable[[], Sent], *, aside: bool) -> Sent:
         """The request that a body is.
 
         Args:
@@ -148,7 +149,7 @@ class Tables:
             explain=explain,
         )
 
-    def _parsed(self, parse: Callable[[], ScoreRequest]) -> ScoreRequest:
+    def _parsed(self, parse: Callable[[], Sent]) -> Sent:
         request = parse()
         if self.settings.unseen_category is UnseenCategory.ERROR:
             return without_unseen(request, self.detector)
@@ -179,7 +180,7 @@ def quick_rows(detector: Detector) -> int:
     return int(len(rows) * QUICK_SECONDS / min(seconds))
 
 
-def without_unseen(request: ScoreRequest, detector: Detector) -> ScoreRequest:
+def without_unseen(request: Sent, detector: Detector) -> Sent:
     """The request with the rows refused that hold a category the model was not fitted on.
 
     Raises:

@@ -20,7 +20,7 @@ from service.app.edge import Edge
 from service.detectors import Served, open_directory
 from service.scoring.scorer import Common
 from service.settings import Settings
-from tests.service.pumps import SCHEMA, Caller, normal_records
+from tests.service.pumps import NUMBERS, SCHEMA, Caller, normal_records, numbers
 from tests.service.weave import ImageCaller
 
 
@@ -94,3 +94,36 @@ def make_image_app(served_images: Served) -> Callable[..., Edge]:
 def image_caller(make_image_app: Callable[..., Edge]) -> ImageCaller:
     """Speaks to an application for images with default settings."""
     return ImageCaller(make_image_app())
+
+
+@pytest.fixture(scope="session")
+def numbers_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved detector of rows that are nothing but numbers."""
+    records = numbers(600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        detector = assemble(
+            NUMBERS,
+            records,
+            split_rows(len(records), seed=0),
+            DetectorConfig(fit=FitConfig(steps=100)),
+            seed=0,
+            device=Device.CPU,
+        ).detector
+    directory = tmp_path_factory.mktemp("models") / "numbers"
+    save(detector, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def served_numbers(numbers_artifact: Path) -> Served:
+    """That detector as the service loads it."""
+    return open_served(str(numbers_artifact), Device.CPU)
+
+
+@pytest.fixture
+def numbers_caller(served_numbers: Served) -> Caller:
+    """Speaks to an application for rows of numbers with default settings."""
+    app = create_app(served_numbers, Common(Settings(model="numbers")))
+    app.scorer.begin()
+    return Caller(app)

@@ -12,7 +12,7 @@ import numpy as np
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from anomaly.data.records import Records
+from anomaly.data.records import NumericColumns, Records
 from anomaly.data.schema import Column, Cycle, Kind, Role, Schema
 from service.app.edge import Edge
 
@@ -27,6 +27,15 @@ SCHEMA = Schema(
         Column("fault", Kind.NUMERIC, Role.LABEL),
     )
 )
+NUMBERS = Schema(
+    (
+        Column("pressure", Kind.NUMERIC),
+        Column("flow", Kind.NUMERIC, nullable=False),
+        Column("speed", Kind.NUMERIC),
+    )
+)
+"""What a pump without any other columns says of itself."""
+
 SITES = ("north", "south", "west")
 
 
@@ -48,6 +57,15 @@ def normal_records(n: int, seed: int = 0) -> Records:
         },
         n,
     )
+
+
+def numbers(n: int, seed: int = 0) -> Records:
+    """n normal rows of `NUMBERS`."""
+    rng = np.random.default_rng(seed)
+    pressure = rng.normal(10.0, 2.0, n)
+    flow = 3.0 * pressure + rng.normal(0.0, 0.5, n)
+    matrix = np.column_stack([pressure, flow, rng.normal(50.0, 1.0, n)])
+    return Records(NumericColumns(NUMBERS.names, matrix), n)
 
 
 def as_request(records: Records, **options: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ PROBLEM = "application/problem+json"
     ("method", "path", "status"),
     [
         ("GET", "/", 404),
-        ("GET", "/v2", 404),
+        ("GET", "/v3", 404),
         ("POST", "//v1/score", 404),
         ("POST", "/v1/score/", 404),
         ("POST", "/v1/%73core/x", 404),
