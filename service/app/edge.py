@@ -43,6 +43,7 @@ class Edge:
         app: The framework, with all its routes.
         requests: What answers to them, with its queue.
         direct: By path, what answers without it.
+        scoring: Those paths that score.
         gate: Whom it lets pass; None lets everyone.
     """
 
@@ -56,6 +57,7 @@ class Edge:
         self.app = app
         self.requests = requests
         self.direct = direct
+        self.scoring = frozenset(path for path, way in direct.items() if way.method == "POST")
         self.gate = gate
 
     @property
@@ -71,7 +73,7 @@ class Edge:
         try:
             if self.gate is not None:
                 given = exchange.headers.get(b"authorization", b"").decode("latin-1")
-                self.gate.check(scope["path"], given, self.direct)
+                self.gate.check(scope["path"], given, self.scoring)
             direct = self.direct.get(scope["path"])
             if direct is None:
                 await self.app(scope, exchange.receive, exchange.send)

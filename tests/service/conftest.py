@@ -118,7 +118,7 @@ def numbers_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def served_numbers(numbers_artifact: Path) -> Served:
     """That detector as the service loads it."""
-    return open_served(str(numbers_artifact), Device.CPU)
+    return open_directory(numbers_artifact, Device.CPU)
 
 
 @pytest.fixture
