@@ -29,7 +29,7 @@ def as_told_at(path: str, response: Response) -> Response:
         status = HTTPStatus.BAD_REQUEST
     error = " ".join([problem.detail, *map(_told, problem.errors[:MOST_TOLD])])
     told = Response(JSON.encode(InferenceError(error)), status, media_type=JSON_TYPE)
-    for name in ("allow", "retry-after"):
+    for name in ("allow", "retry-after", "www-authenticate"):
         if name in response.headers:
             told.headers[name] = response.headers[name]
     return told
