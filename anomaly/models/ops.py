@@ -25,6 +25,9 @@ BLOCK_MULTIPLE = 32
 CACHED = 2**17
 """So many float32 stay in the processor's cache."""
 
+ONE_THREAD = 2**18
+"""Products of so many multiplications are left to one thread by OpenBLAS."""
+
 NORM_FLOOR = 1e-5
 """Added to variances before they divide, as torch's layers do."""
 
@@ -130,13 +133,13 @@ class NumpyOps:
     def nearest(self, x: Tensor, points: Tensor) -> Tensor:
         # |x - p|^2 = |x|^2 - 2 (x p - |p|^2 / 2): nearest where the bracket is largest.
         columns = _tiles(x)
-        half_squares = 0.5 * np.einsum("mi,mi->m", points, points)
+        half_squares = _of_tile(0.5 * np.einsum("mi,mi->m", points, points))
         found = np.empty((len(columns), TILE_ROWS), np.int64)
         # Products with all points at once would leave the processor's cache.
-        some = max(1, CACHED // half_squares.size // TILE_ROWS)
+        some = max(1, CACHED // half_squares.size)
         for start in range(0, len(columns), some):
-            closeness = np.matmul(points, columns[start : start + some])
-            closeness -= _of_tile(half_squares)
+            closeness = _in_pieces(points, columns[start : start + some])
+            closeness -= half_squares
             found[start : start + some] = closeness.argmax(1)
         return found.reshape(-1)
 
@@ -223,6 +226,23 @@ def _tiles(x: Values) -> Values:
     transposed view takes half as long again.
     """
     return np.ascontiguousarray(x.reshape(-1, TILE_ROWS, x.shape[1]).transpose(0, 2, 1))
+
+
+def _in_pieces(weight: Values, columns: Values) -> Values:
+    """weight (O, I) times each tile of columns (T, I, 16) -> (T, O, 16), some outputs at a time.
+
+    BLAS would divide a larger product among threads, which for 16 columns cost more than they give.
+    """
+    piece = min(len(weight), max(1, ONE_THREAD // columns[0].size))
+    whole = len(weight) // piece * piece
+    out = np.empty((len(columns), len(weight), TILE_ROWS), np.result_type(weight, columns))
+    np.matmul(
+        weight[:whole].reshape(-1, piece, weight.shape[1]),
+        columns[:, None],
+        out=out[:, :whole].reshape(len(columns), -1, piece, TILE_ROWS),
+    )
+    np.matmul(weight[whole:], columns, out=out[:, whole:])
+    return out
 
 
 def _of_tile(values: Values) -> Values:
