@@ -66,13 +66,18 @@ def compute(
 def divided(warnings: Sequence[ColumnWarning], ends: Sequence[int]) -> list[list[ColumnWarning]]:
     """For each job its own, with rows counted from its first; `ends` says where jobs end."""
     found: list[list[ColumnWarning]] = [[] for _ in ends]
-    starts = np.array([0, *ends[:-1]])
-    for warning in warnings:
-        owner = np.searchsorted(ends, warning.rows, side="right")
-        rows = warning.rows - starts[owner]
-        cuts = np.flatnonzero(np.diff(owner)) + 1
-        for job, of in zip(owner[[0, *cuts]].tolist(), np.split(rows, cuts), strict=True):
-            found[job].append(ColumnWarning(warning.code, warning.column, of))
+    if not warnings:
+        return found
+    # All remarks at once: on rows of another kind than the usual, there is one for each column.
+    rows = np.concatenate([warning.rows for warning in warnings])
+    numbers = np.repeat(np.arange(len(warnings)), [len(warning.rows) for warning in warnings])
+    owners = np.searchsorted(ends, rows, side="right")
+    within = rows - np.array([0, *ends])[owners]
+    begins = np.flatnonzero(np.diff(numbers * len(ends) + owners, prepend=-1)).tolist()
+    for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+        warning = warnings[numbers[begin]]
+        own = ColumnWarning(warning.code, warning.column, within[begin:end])
+        found[owners[begin]].append(own)
     return found
 
 
