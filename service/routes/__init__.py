@@ -11,6 +11,7 @@ from service.routes.body import Direct
 from service.routes.documentation import document, score_operation
 from service.routes.image_documentation import score_images_operation
 from service.routes.inference import inference_routes
+from service.routes.invocations import invocation_routes
 from service.routes.lifecycle import add_lifecycle
 from service.routes.score import score_rows
 from service.routes.score_images import score_images
@@ -43,4 +44,8 @@ def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Direct]:
         case _:
             assert_never(requests)
     document(app, {SCORE_PATH: operation})
-    return {SCORE_PATH: Direct(score, SCORE_PATH), **inference_routes(requests)}
+    return {
+        SCORE_PATH: Direct(score, SCORE_PATH),
+        **inference_routes(requests),
+        **invocation_routes(requests),
+    }

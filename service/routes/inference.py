@@ -6,7 +6,6 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from anomaly.arrays import Values
 from service.routes.body import (
@@ -161,7 +160,7 @@ def infer_rows(tables: Tables) -> Endpoint:
                 lambda: read_inference(body, post.header(JSON_LENGTH), schema, limits),
                 aside=len(body) > LARGE_BODY_BYTES,
             )
-            result = await tables.result(request, explain=request.explain)
+            result = await tables.result(request, explain=request.explain, every=True)
             return reply_to(tables, request, result)
 
     return infer
@@ -175,8 +174,8 @@ def reply_to(tables: Tables, request: InferenceRequest, result: Result) -> Reply
         "p_value": verdicts.p_values,
         "is_anomaly": verdicts.is_anomaly,
     }
-    if request.explain:
-        arrays["contribution"] = contributions(result, len(tables.detector.baseline.columns))
+    if result.attributions is not None:
+        arrays["contribution"] = result.attributions.share
     threshold = threshold_at(request.alpha, tables.detector.calibration)
     said = {"alpha": verdicts.alpha, "threshold": threshold}
     body, json_length = answered(
@@ -185,14 +184,6 @@ def reply_to(tables: Tables, request: InferenceRequest, result: Result) -> Reply
     if json_length is None:
         return Reply(body)
     return Reply(body, BYTES_TYPE, ((JSON_LENGTH, str(json_length).encode()),))
-
-
-def contributions(result: Result, n_columns: int) -> Values:
-    """(N, C) of each flagged row the share of each column in its excess score; 0 of the others."""
-    found = np.zeros((len(result.verdicts), n_columns))
-    if result.attributions is not None:
-        found[result.verdicts.is_anomaly] = result.attributions.share
-    return found
 
 
 def check_type(post: Post) -> None:

@@ -22,11 +22,13 @@ class Job:
     Attributes:
         alpha: Another false-alarm rate for these rows.
         explain: Whether the flagged rows are to be explained.
+        every: Whether the others are, too.
     """
 
     records: Records
     alpha: float | None = None
     explain: bool = False
+    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Result:
     """What the detector says of one job's rows.
 
     Attributes:
-        attributions: Of the flagged rows only, in their order; None if there is none, or unless
-            asked for.
+        attributions: Of the flagged rows only, or of every row, in their order; None if there is
+            none, or unless asked for.
     """
 
     verdicts: Verdicts
@@ -106,6 +108,7 @@ def _result(detector: Detector, job: Job, verdicts: Verdicts) -> Result:
     if job.alpha is not None:
         flagged = detector.calibration.is_anomaly(verdicts.p_values, job.alpha)
         verdicts = replace(verdicts, is_anomaly=flagged, alpha=job.alpha)
-    if not job.explain or not verdicts.is_anomaly.any():
+    if not job.explain or not (job.every or verdicts.is_anomaly.any()):
         return Result(verdicts, None)
-    return Result(verdicts, detector.explain(job.records.take(verdicts.is_anomaly)))
+    wanted = job.records if job.every else job.records.take(verdicts.is_anomaly)
+    return Result(verdicts, detector.explain(wanted))

@@ -118,8 +118,11 @@ class Tables:
         finally:
             self.metrics.phase("decode", perf_counter() - started)
 
-    async def result(self, request: ScoreRequest, *, explain: bool) -> Result:
+    async def result(self, request: ScoreRequest, *, explain: bool, every: bool = False) -> Result:
         """What the detector says of the sound rows.
+
+        Args:
+            explain: Whether the flagged rows are explained, and with `every` the others, too.
 
         Raises:
             AlphaNotSupported: the calibration rows cannot support the alpha it asks for.
@@ -127,7 +130,7 @@ class Tables:
         """
         if request.alpha is not None:
             supported(request.alpha, self.detector.calibration.n, self.detector.calibration.unit)
-        result = await self._score(Job(request.records, request.alpha, explain))
+        result = await self._score(Job(request.records, request.alpha, explain, every))
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         return result
 

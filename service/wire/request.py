@@ -128,7 +128,7 @@ def parse(body: bytes, schema: Schema, limits: Limits) -> ScoreRequest:
     match plain:
         case {"columns": list(names), "rows": list(rows), **rest} if "records" not in rest:
             check_count(len(rows), limits)
-            sound, columns = _from_rows(names, rows, schema, limits, complaints)
+            sound, columns = from_rows(names, rows, schema, limits, complaints)
         case {"records": list(rows), **rest} if not rest.keys() & {"columns", "rows"}:
             check_count(len(rows), limits)
             sound, columns = from_records(rows, schema, complaints)
@@ -198,11 +198,21 @@ def invalid_rows(errors: Sequence[RowError], faulty: int, n_rows: int) -> Invali
     )
 
 
-def _from_rows(
-    names: list[Any], rows: list[Any], schema: Schema, limits: Limits, complaints: Complaints
+def from_rows(
+    names: list[Any],
+    rows: list[Any],
+    schema: Schema,
+    limits: Limits,
+    complaints: Complaints,
+    *,
+    others: bool = False,
 ) -> tuple[list[int], dict[str, Sequence[Any]]]:
-    """Where the rows of the right shape stand, and their values by column."""
-    check_names(names, schema, limits)
+    """Where the rows of the right shape stand, and their values by column.
+
+    Args:
+        others: Whether columns that the schema does not know are passed over.
+    """
+    check_names(names, schema, limits, others=others)
     width = len(names)
     if set(map(type, rows)) == {list} and set(map(len, rows)) == {width}:
         return list(range(len(rows))), dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -218,7 +228,7 @@ def _from_rows(
 
 
 def from_records(
-    rows: list[Any], schema: Schema, complaints: Complaints
+    rows: list[Any], schema: Schema, complaints: Complaints, *, others: bool = False
 ) -> tuple[list[int], dict[str, Sequence[Any]]]:
     """Where the objects stand that name only columns of the schema, and their values by column; a
     key that is absent is a missing value. Rows with a complaint are passed over."""
@@ -229,7 +239,7 @@ def from_records(
             continue
         if type(row) is not dict:
             complaints.add(Code.NOT_AN_OBJECT, i)
-        elif row.keys() <= known:
+        elif others or row.keys() <= known:
             sound.append(i)
         else:
             for name in row.keys() - known:

@@ -44,6 +44,8 @@ NEEDS: dict[str, Role | None] = {
     "/v2/models/pumps/versions/unregistered": Role.READ,
     "/v2/models/pumps/versions/unregistered/ready": Role.READ,
     "/v2/models/pumps/versions/unregistered/infer": Role.SCORE,
+    "/invocations": Role.SCORE,
+    "/version": Role.READ,
     "/nowhere": Role.READ,
 }
 """Of every route, and of a path that is none."""
