@@ -13,6 +13,7 @@ from service.routes.image_documentation import score_images_operation
 from service.routes.inference import inference_routes
 from service.routes.invocations import invocation_routes
 from service.routes.lifecycle import add_lifecycle
+from service.routes.protocol_documentation import COMPONENTS, protocol_paths
 from service.routes.score import score_rows
 from service.routes.score_images import score_images
 from service.scoring.images import Images
@@ -43,7 +44,8 @@ def add_routes(app: FastAPI, requests: Tables | Images) -> dict[str, Direct]:
             score = score_images(requests)
         case _:
             assert_never(requests)
-    document(app, {SCORE_PATH: operation})
+    paths = {SCORE_PATH: {"post": operation}, **protocol_paths(requests)}
+    document(app, paths, COMPONENTS)
     return {
         SCORE_PATH: Direct(score, SCORE_PATH),
         **inference_routes(requests),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
@@ -19,16 +20,20 @@ from service.wire.request import Mode
 _REF = "#/components/schemas/{name}"
 
 
+def reference(component: type) -> dict[str, Any]:
+    """The schema of a component."""
+    return {"$ref": _REF.format(name=component.__name__)}
+
+
 def answered(description: str, component: type) -> dict[str, Any]:
     """A response that holds a component."""
-    schema = {"$ref": _REF.format(name=component.__name__)}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    content = {"application/json": {"schema": reference(component)}}
+    return {"description": description, "content": content}
 
 
 def problem(description: str) -> dict[str, Any]:
     """A refusal."""
-    schema = {"$ref": _REF.format(name=Problem.__name__)}
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": reference(Problem)}}}
 
 
 FILE = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
@@ -175,19 +180,20 @@ def _as_lines(names: list[str], rows: list[list[Any]]) -> str:
     return "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows)
 
 
-def document(app: FastAPI, posts: dict[str, dict[str, Any]]) -> None:
-    """Add the operations, by path, that the framework does not know of, and the components that
-    all of them refer to."""
+def document(
+    app: FastAPI, paths: dict[str, dict[str, Any]], components: Sequence[type] = ()
+) -> None:
+    """Add the path items that the framework does not know of, by path, and the components that all
+    of them refer to."""
     generate = app.openapi
-    _, components = msgspec.json.schema_components(
-        (Answer, ImageAnswer, ModelInfo, Problem, Reloaded), ref_template=_REF
+    _, schemas = msgspec.json.schema_components(
+        (Answer, ImageAnswer, ModelInfo, Problem, Reloaded, *components), ref_template=_REF
     )
 
     def openapi() -> dict[str, Any]:
         described = generate()
-        described.setdefault("components", {}).setdefault("schemas", {}).update(components)
-        for path, post in posts.items():
-            described["paths"][path] = {"post": post}
+        described.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+        described["paths"].update(paths)
         return described
 
     # The way that FastAPI's own documentation gives for extending the schema.

@@ -28,7 +28,7 @@ from service.scoring.tables import LARGE_BODY_BYTES, Tables
 from service.wire.answer import JSON
 from service.wire.inference import (
     InferenceRequest,
-    Response,
+    InferenceResponse,
     TensorInfo,
     answered,
     inputs_of,
@@ -179,7 +179,7 @@ def reply_to(tables: Tables, request: InferenceRequest, result: Result) -> Reply
     threshold = threshold_at(request.alpha, tables.detector.calibration)
     said = {"alpha": verdicts.alpha, "threshold": threshold}
     body, json_length = answered(
-        request, arrays, Response(model.name, model.version, [], said, request.id)
+        request, arrays, InferenceResponse(model.name, model.version, [], said, request.id)
     )
     if json_length is None:
         return Reply(body)

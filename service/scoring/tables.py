@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from time import perf_counter, thread_time
 from typing import TypeVar
@@ -95,9 +95,9 @@ class Tables:
         finally:
             self.metrics.phase("respond", perf_counter() - started)
 
-    async def read_json(self, body: bytes) -> ScoreRequest:
+    def read_json(self, body: bytes) -> Awaitable[ScoreRequest]:
         """The request that JSON is; see `read`."""
-        return await self.read(lambda: self._reader.read(body), aside=len(body) > LARGE_BODY_BYTES)
+        return self.read(lambda: self._reader.read(body), aside=len(body) > LARGE_BODY_BYTES)
 
     async def read(self, parse: Callable[[], Sent], *, aside: bool) -> Sent:
         """The request that a body is.

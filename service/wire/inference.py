@@ -26,7 +26,7 @@ from service.wire.request import (
     concluded,
     sound_records,
 )
-from service.wire.tensors import Input, Output, as_float64, refused, to_bytes, values_of
+from service.wire.tensors import InputTensor, OutputTensor, as_float64, refused, to_bytes, values_of
 from service.wire.text import decode
 from service.wire.values import LARGEST_EXACT_INTEGER, Faults, convert
 
@@ -44,23 +44,23 @@ PARAMETERS = frozenset({"alpha", "explain", "binary_data_output", "content_type"
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
 
 
-class Wish(msgspec.Struct):
+class WantedOutput(msgspec.Struct):
     """An output that is asked for."""
 
     name: str
     parameters: dict[str, Any] = {}
 
 
-class Body(msgspec.Struct):
+class InferenceBody(msgspec.Struct):
     """The JSON of a request."""
 
-    inputs: list[Input]
+    inputs: list[InputTensor]
     id: str | None = None
     parameters: dict[str, Any] = {}
-    outputs: list[Wish] | None = None
+    outputs: list[WantedOutput] | None = None
 
 
-class Response(msgspec.Struct, omit_defaults=True):
+class InferenceResponse(msgspec.Struct, omit_defaults=True):
     """The JSON of an answer.
 
     Attributes:
@@ -69,7 +69,7 @@ class Response(msgspec.Struct, omit_defaults=True):
 
     model_name: str
     model_version: str
-    outputs: list[Output]
+    outputs: list[OutputTensor]
     parameters: dict[str, Any]
     id: str | None = None
 
@@ -124,7 +124,7 @@ def read_inference(
     """
     head, tail = _parts(body, json_length)
     try:
-        sent = msgspec.convert(decode(head), Body)
+        sent = msgspec.convert(decode(head), InferenceBody)
     except msgspec.ValidationError as error:
         # Its messages name places and types, and no values.
         raise _invalid(f"the body is no inference request: {error}") from error
@@ -134,7 +134,7 @@ def read_inference(
 
 
 def answered(
-    request: InferenceRequest, arrays: Mapping[str, Values], response: Response
+    request: InferenceRequest, arrays: Mapping[str, Values], response: InferenceResponse
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and how much of it is JSON; None if all of it.
 
@@ -144,7 +144,7 @@ def answered(
     parts: list[bytes] = []
     for name, is_binary in request.binary.items():
         values = arrays[name]
-        output = Output(name, DATATYPES[values.dtype.kind], list(values.shape))
+        output = OutputTensor(name, DATATYPES[values.dtype.kind], list(values.shape))
         if is_binary:
             parts.append(to_bytes(values))
             output.parameters = {BINARY_SIZE: len(parts[-1])}
@@ -189,7 +189,7 @@ def _parts(body: bytes, json_length: str) -> tuple[bytes, memoryview]:
     return body[:end], memoryview(body)[end:]
 
 
-def _wanted(sent: Body) -> tuple[dict[str, bool], bool]:
+def _wanted(sent: InferenceBody) -> tuple[dict[str, bool], bool]:
     """Which outputs, each with whether in bytes, and whether they need contributions."""
     if unknown := sent.parameters.keys() - PARAMETERS:
         raise _invalid(f"there is no parameter {_listed(unknown)}; there are `alpha`, `explain`")
@@ -211,7 +211,7 @@ def _wanted(sent: Body) -> tuple[dict[str, bool], bool]:
     return found, "contribution" in found
 
 
-def _request(sent: Body, tail: memoryview, schema: Schema, limits: Limits) -> ScoreRequest:
+def _request(sent: InferenceBody, tail: memoryview, schema: Schema, limits: Limits) -> ScoreRequest:
     arrays = _arrays(sent.inputs, tail)
     required = schema.required
     complaints = Complaints()
@@ -228,7 +228,7 @@ def _request(sent: Body, tail: memoryview, schema: Schema, limits: Limits) -> Sc
     return concluded(records, rows, n_rows, {}, alpha, Mode.STRICT, complaints)
 
 
-def _arrays(inputs: Sequence[Input], tail: memoryview) -> list[Values]:
+def _arrays(inputs: Sequence[InputTensor], tail: memoryview) -> list[Values]:
     """The values of each input; those in bytes follow each other."""
     arrays, at = [], 0
     for tensor in inputs:
@@ -246,7 +246,7 @@ def _arrays(inputs: Sequence[Input], tail: memoryview) -> list[Values]:
 
 
 def _from_matrix(
-    tensor: Input, values: Values, columns: Sequence[Column]
+    tensor: InputTensor, values: Values, columns: Sequence[Column]
 ) -> tuple[Records, dict[str, Faults]]:
     if values.shape[1] != len(columns) or values.dtype.kind not in "fiu":
         raise refused(
@@ -261,7 +261,7 @@ def _from_matrix(
 
 
 def _from_columns(
-    tensors: Sequence[Input], arrays: Sequence[Values], columns: Sequence[Column]
+    tensors: Sequence[InputTensor], arrays: Sequence[Values], columns: Sequence[Column]
 ) -> tuple[Records, dict[str, Faults]]:
     given = {tensor.name: (tensor, values) for tensor, values in zip(tensors, arrays, strict=True)}
     n_rows = len(given[columns[0].name][1]) if given[columns[0].name][0].shape else 0
@@ -278,7 +278,7 @@ def _from_columns(
     return Records(values, n_rows), faults
 
 
-def _column(column: Column, tensor: Input, array: Values) -> tuple[Values, Faults]:
+def _column(column: Column, tensor: InputTensor, array: Values) -> tuple[Values, Faults]:
     """The values in the representation of the column, and what is wrong with them."""
     is_text, is_bool = array.dtype == object, array.dtype.kind == "b"
     match column.kind:

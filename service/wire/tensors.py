@@ -45,7 +45,7 @@ _OF_JSON: dict[str, frozenset[type]] = {
 """Types of the values of a datatype; null is a missing number or text."""
 
 
-class Input(msgspec.Struct):
+class InputTensor(msgspec.Struct):
     """A tensor of a request.
 
     Attributes:
@@ -59,7 +59,7 @@ class Input(msgspec.Struct):
     data: list[Any] | None = None
 
 
-class Output(msgspec.Struct, omit_defaults=True):
+class OutputTensor(msgspec.Struct, omit_defaults=True):
     """A tensor of an answer.
 
     Attributes:
@@ -73,7 +73,7 @@ class Output(msgspec.Struct, omit_defaults=True):
     data: list[Any] | None = None
 
 
-def values_of(tensor: Input, raw: memoryview | None) -> Values:
+def values_of(tensor: InputTensor, raw: memoryview | None) -> Values:
     """The values in the shape of the tensor: numbers as their datatype says, text as str or None.
 
     Args:
@@ -93,7 +93,7 @@ def values_of(tensor: Input, raw: memoryview | None) -> Values:
     return flat.reshape(tensor.shape)
 
 
-def refused(tensor: Input, why: str) -> InvalidRequest:
+def refused(tensor: InputTensor, why: str) -> InvalidRequest:
     """What is wrong with an input."""
     return InvalidRequest(f'input "{shown(tensor.name)}" {why}.', code="tensor_invalid")
 
@@ -103,7 +103,7 @@ def to_bytes(values: Values) -> bytes:
     return np.ascontiguousarray(values).tobytes()
 
 
-def _of_list(tensor: Input, count: int) -> Values:
+def _of_list(tensor: InputTensor, count: int) -> Values:
     if tensor.data is None:
         raise refused(tensor, "has no data")
     flat: Sequence[Any] = tensor.data
@@ -127,7 +127,7 @@ def _of_list(tensor: Input, count: int) -> Values:
         raise refused(tensor, f"has values beyond {tensor.datatype}") from error
 
 
-def _of_bytes(tensor: Input, raw: memoryview, count: int) -> Values:
+def _of_bytes(tensor: InputTensor, raw: memoryview, count: int) -> Values:
     if (dtype := NUMBERS.get(tensor.datatype)) is None:
         return _texts(_split(tensor, raw, count))
     if len(raw) != count * dtype.itemsize:
@@ -140,7 +140,7 @@ def _of_bytes(tensor: Input, raw: memoryview, count: int) -> Values:
     return np.frombuffer(raw, dtype=dtype)
 
 
-def _split(tensor: Input, raw: memoryview, count: int) -> list[str]:
+def _split(tensor: InputTensor, raw: memoryview, count: int) -> list[str]:
     found: list[str] = []
     at = 0
     while at < len(raw) and len(found) <= count:

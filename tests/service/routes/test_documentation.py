@@ -129,6 +129,46 @@ def test_an_answer_about_images_holds_what_the_description_promises(
         assert document.keys() == description[name]["properties"].keys()
 
 
+@pytest.mark.parametrize("fixture", ["caller", "numbers_caller", "image_caller"])
+def test_every_route_without_the_framework_is_described_and_served(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
+    caller = request.getfixturevalue(fixture)
+    model = caller.app.scorer.model
+    described = caller("GET", "/openapi.json").json()["paths"]
+
+    of_rows = {
+        "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}/infer",
+        "/invocations",
+    }
+    templates = {direct.template for direct in caller.app.direct.values()}
+    # Of images it says where they go instead, and that is no way to offer.
+    described_not = of_rows if fixture == "image_caller" else set()
+    assert templates - described.keys() == described_not
+    for template in templates - described_not:
+        path = template.format(model=model.name, version=model.version)
+        for method in described[template]:
+            assert caller(method.upper(), path).status_code not in (404, 405)
+
+
+@pytest.mark.parametrize("fixture", ["caller", "numbers_caller"])
+def test_examples_of_other_protocols_are_accepted(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
+    caller = request.getfixturevalue(fixture)
+    paths = caller("GET", "/openapi.json").json()["paths"]
+    sent = 0
+    for template in ("/v2/models/{model}/infer", "/invocations"):
+        content = paths[template]["post"]["requestBody"]["content"]["application/json"]
+        examples = content.get("examples", {"only": {"value": content.get("example")}})
+        for example in examples.values():
+            path = template.format(model=caller.app.scorer.model.name)
+            assert caller("POST", path, json=example["value"]).status_code == 200
+            sent += 1
+    assert sent == 5
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
 def test_the_documentation_can_be_left_out(make_app: Callable[..., Edge], path: str) -> None:
     caller = Caller(make_app(docs=False))

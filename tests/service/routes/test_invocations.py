@@ -61,7 +61,10 @@ def server_of(detector: Detector, artifact: Path, folder: Path) -> Caller:
         signature=signature_of(detector),
         pip_requirements=[],
     )
-    app: Any = scoring_server.init(mlflow.pyfunc.load_model(str(folder / "model")))
+    with pytest.MonkeyPatch.context() as patch:
+        # It sets this for good, and MLflow behaves otherwise wherever it is set.
+        patch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+        app: Any = scoring_server.init(mlflow.pyfunc.load_model(str(folder / "model")))
     return Caller(app)
 
 
