@@ -18,7 +18,8 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -28,13 +29,13 @@ import httpx
 import numpy as np
 import pandas as pd
 
-from anomaly.errors import AnomalyError
+from anomaly.errors import AnomalyError, BadData, ConfigInvalid
 
-MOST_ROWS = 2_000
-"""Of one request; the service takes 10,000 by default."""
+MOST_ROWS, MOST_VALUES = 2_000, 250_000
+"""Of one request; the service takes 10,000 rows and 10 MB by default."""
 
-MOST_IMAGES = 16
-"""Of one request; the service takes 64 by default."""
+MOST_IMAGES = 4
+"""Of one request, however large: the service takes 64 megapixels by default, and 16 of an image."""
 
 TRIES = 5
 
@@ -70,11 +71,16 @@ class Call:
 
     Attributes:
         options: Of `httpx.Client.request`.
+        first: How many rows, or images, were sent before.
     """
 
     options: dict[str, Any]
+    first: int = 0
     method: str = "POST"
     path: str = "/v1/score"
+
+
+MODEL = Call({}, method="GET", path="/v1/model")
 
 
 @dataclass
@@ -85,9 +91,7 @@ class Answers:
 
     def add(self, answer: dict[str, Any]) -> None:
         """One more part."""
-        columns: dict[str, Any] = {**answer.get("ids", {})}
-        if "names" in answer:
-            columns["image"] = answer["names"]
+        columns: dict[str, Any] = {} if "names" not in answer else {"image": answer["names"]}
         columns |= {
             "score": np.array(answer["scores"], dtype=np.float64),
             "p_value": np.array(answer["p_values"], dtype=np.float64),
@@ -104,7 +108,14 @@ class Answers:
                 before = f"{told[error['row']]}; " if told[error["row"]] else ""
                 told[error["row"]] = f"{before}{where}{error['msg']}"
             columns["error"] = told
-        self.parts.append(pd.DataFrame(columns))
+        ids = answer.get("ids", {})
+        if taken := ids.keys() & columns.keys():
+            raise BadData(
+                f"id columns are called like columns of the answer: {', '.join(sorted(taken))}. "
+                "Rename them.",
+                code="id_name_taken",
+            )
+        self.parts.append(pd.DataFrame({**ids, **columns}))
 
     def frame(self, index: pd.Index[Any] | None = None) -> pd.DataFrame:
         """All parts; with the index of what was sent."""
@@ -116,6 +127,8 @@ class _Common:
     """What both clients are made of; no network here."""
 
     def __init__(self, url: str, key: str | None, seconds: float, tries: int) -> None:
+        if tries < 1 or (key is not None and not key.isascii()):
+            raise ConfigInvalid("tries must be 1 or more, and a key is made of ASCII characters.")
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._options: dict[str, Any] = {"base_url": url, "headers": headers, "timeout": seconds}
         self._tries = tries
@@ -154,7 +167,7 @@ class Client(_Common):
         Raises:
             ServiceError: the service refused, or did not answer.
         """
-        return self._send(Call({}, "GET", "/v1/model"))
+        return self._send(MODEL)
 
     def score(
         self,
@@ -177,7 +190,8 @@ class Client(_Common):
             `p_value`, `is_anomaly`, the `version` that answered.
 
         Raises:
-            ServiceError: the service refused, or did not answer.
+            ServiceError: the service refused, or did not answer; what was scored before is lost.
+            BadData: the file is no CSV, or a column holds what the service does not take.
         """
         answers = Answers()
         for call in calls_for(rows, alpha, explain=explain, partial=partial):
@@ -203,7 +217,7 @@ class Client(_Common):
             try:
                 answer = self._http.request(call.method, call.path, **call.options)
             except httpx.TransportError as error:
-                if tried == self._tries:
+                if tried == self._tries or isinstance(error, httpx.UnsupportedProtocol):
                     raise lost(error) from error
                 time.sleep(pause_before(tried))
                 continue
@@ -211,7 +225,7 @@ class Client(_Common):
                 time.sleep(pause_before(tried, answer))
                 continue
             break
-        return read(answer)
+        return read(answer, call.first)
 
 
 class AsyncClient(_Common):
@@ -236,7 +250,7 @@ class AsyncClient(_Common):
 
     async def model(self) -> dict[str, Any]:
         """See `Client.model`."""
-        return await self._send(Call({}, "GET", "/v1/model"))
+        return await self._send(MODEL)
 
     async def score(
         self,
@@ -271,7 +285,7 @@ class AsyncClient(_Common):
             try:
                 answer = await self._http.request(call.method, call.path, **call.options)
             except httpx.TransportError as error:
-                if tried == self._tries:
+                if tried == self._tries or isinstance(error, httpx.UnsupportedProtocol):
                     raise lost(error) from error
                 await asyncio.sleep(pause_before(tried))
                 continue
@@ -279,7 +293,7 @@ class AsyncClient(_Common):
                 await asyncio.sleep(pause_before(tried, answer))
                 continue
             break
-        return read(answer)
+        return read(answer, call.first)
 
 
 def calls_for(
@@ -290,23 +304,51 @@ def calls_for(
     if isinstance(rows, pd.DataFrame):
         asked: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
         asked |= {"mode": "partial"} if partial else {}
-        for start in range(0, max(len(rows), 1), MOST_ROWS):
-            part = rows.iloc[start : start + MOST_ROWS]
+        step = rows_of(rows.shape[1])
+        for first in range(0, max(len(rows), 1), step):
+            part = rows.iloc[first : first + step]
             body = {"columns": [str(name) for name in part.columns], "rows": plain_rows(part)}
-            yield _posted(json.dumps({**body, **asked}).encode(), "application/json", query)
+            content = json.dumps({**body, **asked}).encode()
+            yield _posted(content, "application/json", query, first)
         return
     query |= _options(alpha, partial=partial)
-    with Path(rows).open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines, [])
-        part_of = list(islice(lines, MOST_ROWS))
-        while True:
-            text = io.StringIO()
-            csv.writer(text).writerows([header, *part_of])
-            yield _posted(text.getvalue().encode(), "text/csv", query)
-            part_of = list(islice(lines, MOST_ROWS))
-            if not part_of:
-                return
+    first = 0
+    for lines in csv_parts(Path(rows)):
+        text = io.StringIO()
+        csv.writer(text).writerows(lines)
+        yield _posted(text.getvalue().encode(), "text/csv", query, first)
+        first += len(lines) - 1
+
+
+def csv_parts(path: Path) -> Iterator[list[list[str]]]:
+    """The header and some rows, again and again; at least once. Blank lines are no rows.
+
+    Raises:
+        BadData: it is no CSV in UTF-8; it names the line.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        # Without `strict` a quote that is never closed would swallow the rest of the file.
+        reader = csv.reader(file, strict=True)
+        rows = (row for row in reader if row)
+        try:
+            header = next(rows, [])
+            step = rows_of(len(header))
+            part = list(islice(rows, step))
+            while True:
+                yield [header, *part]
+                part = list(islice(rows, step))
+                if not part:
+                    return
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise BadData(
+                f"{path} cannot be read as CSV in UTF-8 near line {reader.line_num}: {error}.",
+                code="csv_invalid",
+            ) from error
+
+
+def rows_of(columns: int) -> int:
+    """How many rows of so many columns are sent together."""
+    return max(1, min(MOST_ROWS, MOST_VALUES // max(columns, 1)))
 
 
 def calls_for_images(
@@ -316,9 +358,11 @@ def calls_for_images(
     query = {"explain": "true"} if explain else {}
     query |= _options(alpha, partial=partial)
     paths = (Path(file) for file in files)
+    first = 0
     while part := list(islice(paths, MOST_IMAGES)):
         forms = [("image", (path.name, path.read_bytes())) for path in part]
-        yield Call({"files": forms, "params": query})
+        yield Call({"files": forms, "params": query}, first)
+        first += len(part)
 
 
 def plain_rows(frame: pd.DataFrame) -> list[list[Any]]:
@@ -330,33 +374,47 @@ def plain_rows(frame: pd.DataFrame) -> list[list[Any]]:
 def _plain(column: pd.Series[Any]) -> list[Any]:
     absent = column.isna()
     return [
-        None if is_absent else _plain_value(value)
+        None if is_absent else _plain_value(value, column.name)
         for value, is_absent in zip(column, absent, strict=True)
     ]
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(value: Any, column: Any) -> Any:
     match value:
-        case datetime():
-            return value.isoformat()
+        case np.datetime64():
+            return pd.Timestamp(value).isoformat()
         case np.generic():
             return value.item()
-        case _:
+        case date():  # and datetime
+            return value.isoformat()
+        case Decimal():
+            return float(value)
+        case str() | int() | float():
             return value
+        case _:
+            raise BadData(
+                f"holds a {type(value).__name__}, which the service does not take. Send numbers, "
+                "booleans, texts or times.",
+                code="column_type",
+                column=str(column),
+            )
 
 
 def pause_before(tried: int, answer: httpx.Response | None = None) -> float:
-    """Seconds until the next try: as long as the service says, or ever longer, by chance so that
-    many callers do not come back together."""
+    """Seconds until the next try: as long as the service says and up to a quarter more, or ever
+    longer; by chance, so that many callers do not come back together."""
     asked = "" if answer is None else answer.headers.get("retry-after", "")
+    chance = random.uniform(0.5, 1.0)  # noqa: S311
     if asked.isdecimal():
-        return min(float(asked), LONGEST_PAUSE)
-    longest = min(SHORTEST_PAUSE * 2.0 ** (tried - 1), LONGEST_PAUSE)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+        return float(asked) * (1.5 - 0.5 * chance)
+    return min(SHORTEST_PAUSE * 2.0 ** (tried - 1), LONGEST_PAUSE) * chance
 
 
-def read(answer: httpx.Response) -> dict[str, Any]:
+def read(answer: httpx.Response, first: int = 0) -> dict[str, Any]:
     """What the service said.
+
+    Args:
+        first: What is added to the rows of its errors.
 
     Raises:
         ServiceError: it refused.
@@ -371,7 +429,11 @@ def read(answer: httpx.Response) -> dict[str, Any]:
         told = {}
     reason = told.get("detail") or f"the service answered {answer.status_code} without a reason."
     code = told.get("code") or "service"
-    raise ServiceError(str(reason), answer.status_code, str(code), told.get("errors") or ())
+    errors = [
+        {**error, "row": None if error.get("row") is None else error["row"] + first}
+        for error in told.get("errors") or ()
+    ]
+    raise ServiceError(str(reason), answer.status_code, str(code), errors)
 
 
 def lost(error: httpx.TransportError) -> ServiceError:
@@ -389,5 +451,5 @@ def _options(alpha: float | None, *, partial: bool) -> dict[str, str]:
     return {**found, "mode": "partial"} if partial else found
 
 
-def _posted(body: bytes, media_type: str, query: dict[str, str]) -> Call:
-    return Call({"content": body, "headers": {"content-type": media_type}, "params": query})
+def _posted(body: bytes, media_type: str, query: dict[str, str], first: int) -> Call:
+    return Call({"content": body, "headers": {"content-type": media_type}, "params": query}, first)

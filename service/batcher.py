@@ -156,8 +156,15 @@ class Batcher(Generic[Job, Result]):
         if batch[0].is_quick:
             self._finish(batch, rows, started, self._outcomes(batch))
             return
-        running = asyncio.get_running_loop().run_in_executor(self._worker, self._outcomes, batch)
-        running.add_done_callback(lambda done: self._finish(batch, rows, started, done.result()))
+        try:
+            loop = asyncio.get_running_loop()
+            running = loop.run_in_executor(self._worker, self._outcomes, batch)
+        except RuntimeError as error:  # no thread is to be had
+            self._finish(batch, rows, started, [error] * len(batch))
+            return
+        running.add_done_callback(
+            lambda done: self._finish(batch, rows, started, _outcomes_of(done, len(batch)))
+        )
 
     def _finish(
         self,
@@ -212,6 +219,18 @@ class Batcher(Generic[Job, Result]):
             if len(batch) == 1:
                 return [error]
         return [outcome for ticket in batch for outcome in self._outcomes([ticket])]
+
+
+def _outcomes_of(
+    done: asyncio.Future[list[Result | Exception]], jobs: int
+) -> list[Result | Exception]:
+    """What the thread found; whatever ended it, nobody is left waiting."""
+    error = RuntimeError("it was given up") if done.cancelled() else done.exception()
+    if error is None:
+        return done.result()
+    failure = RuntimeError(f"the computation ended with {type(error).__name__}")
+    failure.__cause__ = error
+    return [failure] * jobs
 
 
 def _deliver(ticket: _Ticket[Job, Result], outcome: Result | Exception) -> None:

@@ -17,7 +17,9 @@ DEFAULT_FILE = Path("keys.json")
 def create(
     role: Annotated[str, typer.Option(help="score, read or admin.")] = "score",
     label: Annotated[str, typer.Option(help="Whom it is for.")] = "",
-    days: Annotated[float | None, typer.Option(help="Until it expires [never].", min=0)] = None,
+    days: Annotated[
+        float | None, typer.Option(help="Until it expires [never].", min=0, max=36_500)
+    ] = None,
     per_minute: Annotated[
         int | None, typer.Option(help="Score requests that it may send [any number].", min=1)
     ] = None,
@@ -25,13 +27,13 @@ def create(
 ) -> None:
     """Make a key and print it: this once, for only its hash is kept."""
     from anomaly.errors import ConfigInvalid
-    from service.access.keys import Role, make_key, read_keys, write_keys
+    from service.access.keys import Role, changed_keys, make_key
 
     if role not in tuple(Role):
         raise ConfigInvalid(f"there is no role {role!r}. There are: {', '.join(Role)}.")
     key, token = make_key(Role(role), label, days, per_minute)
-    known = read_keys(file) if file.exists() else ()
-    write_keys(file, [*known, key])
+    with changed_keys(file) as keys:
+        keys.append(key)
     typer.echo(token)
     typer.echo(f"{key.id}: role {role}, kept as a hash in {file}", err=True)
 
@@ -55,11 +57,13 @@ def revoke(
 ) -> None:
     """Take a key out of the file; a running service knows within a second."""
     from anomaly.errors import ConfigInvalid
-    from service.access.keys import read_keys, write_keys
+    from service.access.keys import changed_keys
 
-    known = read_keys(file)
-    kept = [of for of in known if of.id != key]
-    if len(kept) == len(known):
-        raise ConfigInvalid(f"there is no key {key!r} in {file}. `anomaly keys list` shows them.")
-    write_keys(file, kept)
+    with changed_keys(file) as keys:
+        found = [of for of in keys if of.id == key]
+        if not found:
+            raise ConfigInvalid(
+                f"there is no key {key!r} in {file}. `anomaly keys list` shows them."
+            )
+        keys.remove(found[0])
     typer.echo(f"{key} is revoked")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -45,13 +48,13 @@ class Origin:
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        cache: The folder of all copies; this URI has one of its own in it.
+        cache: The folder of all copies; each model of each registry has one of its own in it.
     """
 
     def __init__(self, uri: str, device: Device, cache: Path) -> None:
         self.uri = uri
         self.device = device
-        self._folder = cache / sha256(uri.encode()).hexdigest()[:16]
+        self._cache = cache
 
     def version(self) -> str:
         """Which version the registry names now.
@@ -65,7 +68,7 @@ class Origin:
         return str(find(self.uri).version)
 
     def fetch(self) -> Served:
-        """Download what the registry names, keep a copy, verify it and load it from there.
+        """Download what the registry names, verify it and load it.
 
         Raises:
             ModelNotFound, DependencyDown, ConfigInvalid: see `mlflow_flavor.fetch`.
@@ -74,15 +77,38 @@ class Origin:
         from anomaly.artifact.mlflow_flavor import fetch
 
         patience()
-        own_folder(self._folder)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=self._folder) as new:
+        folder = self._folder()
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
             found = fetch(self.uri, Path(new))
             copy = Copy(
                 found.name, found.version, found.alias, found.run_id, digest(found.directory)
             )
             served = self._load(found.directory, copy)
-            self._keep(found.directory, copy)
+            with locked(folder):
+                place = folder / copy.digest
+                if place.exists():
+                    # It may have been altered; this one was verified.
+                    place.replace(Path(new) / "old")
+                found.directory.replace(place)
         return served
+
+    def keep(self, served: Served) -> None:
+        """Remember what is served as the last good one, and forget all but the one before.
+
+        Raises:
+            ConfigInvalid, OSError: the folder cannot be written to.
+        """
+        folder = self._folder()
+        copy = Copy(served.name, served.version, served.alias, served.run_id, served.digest)
+        with locked(folder):
+            written = folder / f".{LAST}"
+            written.write_text(json.dumps(asdict(copy)))
+            written.replace(folder / LAST)
+            others = [p for p in folder.iterdir() if p.is_dir() and p.name != copy.digest]
+            kept = [path for path in others if not path.name.startswith(".")]
+            kept.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+            for old in kept[MOST_COPIES - 1 :]:
+                shutil.rmtree(old, ignore_errors=True)
 
     def last(self) -> Served | None:
         """The copy of the last good model; None if there is none.
@@ -91,14 +117,23 @@ class Origin:
             ConfigInvalid: others may write to the folder.
             ArtifactRejected: the copy was altered.
         """
-        if not (self._folder / LAST).is_file():
-            return None
-        own_folder(self._folder)
-        try:
-            copy = Copy(**json.loads((self._folder / LAST).read_bytes()))
-        except (ValueError, TypeError) as error:
-            raise ArtifactRejected(f"{self._folder / LAST} does not describe a copy") from error
-        return self._load(self._folder / copy.digest, copy)
+        folder = self._folder()
+        with locked(folder):
+            if not (folder / LAST).is_file():
+                return None
+            try:
+                copy = Copy(**json.loads((folder / LAST).read_bytes()))
+            except (ValueError, TypeError) as error:
+                raise ArtifactRejected(f"{folder / LAST} does not describe a copy") from error
+            return self._load(folder / copy.digest, copy)
+
+    def _folder(self) -> Path:
+        """That of this model of this registry, made if need be."""
+        from anomaly.artifact.mlflow_flavor import address
+
+        name = sha256(f"{address()}\n{self.uri}".encode()).hexdigest()[:16]
+        own_folder(self._cache / name)
+        return self._cache / name
 
     def _load(self, directory: Path, copy: Copy) -> Served:
         served = load_served(
@@ -112,22 +147,6 @@ class Origin:
         if served.digest != copy.digest:
             raise ArtifactRejected(f"the model in {directory} is not the one that was kept there")
         return served
-
-    def _keep(self, directory: Path, copy: Copy) -> None:
-        """Whoever starts meanwhile finds the old copy or the new one, whole."""
-        place = self._folder / copy.digest
-        if place.exists():
-            # It may have been altered; this one was verified.
-            place.replace(directory.with_name("old"))
-        directory.replace(place)
-        written = self._folder / f".{LAST}"
-        written.write_text(json.dumps(asdict(copy)))
-        written.replace(self._folder / LAST)
-        others = [p for p in self._folder.iterdir() if p.is_dir() and p != place]
-        kept = [path for path in others if not path.name.startswith(".")]
-        kept.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for old in kept[MOST_COPIES - 1 :]:
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def open_model(model: str, device: Device, cache: Path) -> tuple[Served, Origin | None, bool]:
@@ -145,19 +164,32 @@ def open_model(model: str, device: Device, cache: Path) -> tuple[Served, Origin 
         return open_directory(Path(model), device), None, False
     origin = Origin(model, device, cache)
     try:
-        return origin.fetch(), origin, False
+        served = origin.fetch()
+        origin.keep(served)
+        return served, origin, False
     except DependencyDown as error:
-        served = origin.last()
-        if served is None:
+        last = origin.last()
+        if last is None:
             raise
-        log.warning("%s The last good copy is served: version %s.", error, served.version)
-        return served, origin, True
+        log.warning("%s The last good copy is served: version %s.", error, last.version)
+        return last, origin, True
 
 
 def patience() -> None:
     """MLflow's own, 7 retries of 120 s, looks like a hang. To be said before it is imported."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def own_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 from typing import Protocol
 
@@ -31,13 +31,17 @@ class Source(Protocol):
     def fetch(self) -> Served:
         """That version, verified."""
 
+    def keep(self, served: Served) -> None:
+        """Remember it as the last good one."""
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of one look at the alias.
 
     Attributes:
-        outcome: `unchanged`, or one of `service.metrics.OUTCOMES`.
+        outcome: `unchanged`, or one of `service.metrics.OUTCOMES`; in here also `known`, a refusal
+            that was counted before.
         version: The version that the alias names; None if the registry did not say.
         reason: Why it is not served, if it is not.
     """
@@ -70,6 +74,9 @@ class Watcher:
         self._metrics = metrics
         self._seconds = seconds
         self._refused: Outcome | None = None
+        self._named: str | None = serving().version
+        self._rollbacks = 0
+        self._looking = Lock()
         self._lock = Lock()
         self._stop = Event()
         self._thread = Thread(target=self._run, name="watcher", daemon=True)
@@ -89,45 +96,66 @@ class Watcher:
         Args:
             again: Whether to try a version anew that was refused.
         """
-        with self._lock:
+        with self._looking:
             found = self._look(again)
-        self._metrics.stale(found.outcome in ("refused", "unreachable"))
-        return found
+        if found.outcome not in ("unchanged", "known"):
+            self._metrics.reloaded(found.outcome)
+        self._tell_stale(found)
+        return replace(found, outcome="refused") if found.outcome == "known" else found
 
     def roll_back(self, roll_back: Callable[[], Served]) -> Served:
         """Serve the version before, and the one that is left not again until the alias has named
-        another."""
+        another. A version that is being fetched meanwhile is not served, either."""
         with self._lock:
             left = self._serving().version
             served = roll_back()
+            self._rollbacks += 1
             self._refused = Outcome("refused", left, "it was rolled back.")
-        self._metrics.stale(True)
+        self._keep(served)
+        self._tell_stale(None)
         return served
 
     def _look(self, again: bool) -> Outcome:
-        version = None
+        version, rollbacks = None, self._rollbacks
         try:
             version = self._source.version()
+            self._named = version
             if version == self._serving().version:
                 self._refused = None
                 return Outcome("unchanged", version)
             if self._refused is not None and self._refused.version == version and not again:
-                return self._refused
+                return replace(self._refused, outcome="known")
             served = self._source.fetch()
-            self._serve(served)
+            with self._lock:
+                if self._rollbacks != rollbacks:
+                    return Outcome("known", version, "another version was rolled back meanwhile.")
+                if served.version != self._serving().version:
+                    self._serve(served)
         except DependencyDown as error:
-            self._metrics.reloaded("unreachable")
             log.warning("the model could not be looked for: %s", error)
             return Outcome("unreachable", version, str(error))
         except AnomalyError as error:
-            self._refused = Outcome("refused", version, str(error))
-            self._metrics.reloaded("refused")
+            found = Outcome("refused", version, str(error))
+            if version is not None:
+                # What the registry did not name cannot be remembered, and must not make what was
+                # refused before forgotten.
+                self._refused = found
             log.error("version %s is not served: %s", version, error)
-            return self._refused
+            return found
         self._refused = None
-        self._metrics.reloaded("loaded")
+        self._keep(served)
         log.info("version %s of %s is served", served.version, served.name)
         return Outcome("loaded", served.version)
+
+    def _tell_stale(self, found: Outcome | None) -> None:
+        is_known = found is None or found.version is not None
+        self._metrics.stale(not is_known or self._named != self._serving().version)
+
+    def _keep(self, served: Served) -> None:
+        try:
+            self._source.keep(served)
+        except (OSError, AnomalyError) as error:
+            log.warning("version %s is served, but no copy was kept: %s", served.version, error)
 
     def _run(self) -> None:
         pause = self._seconds

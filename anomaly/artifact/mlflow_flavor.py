@@ -95,6 +95,15 @@ def connect(*, create: bool = False) -> mlflow.MlflowClient:
         ) from error
 
 
+def address() -> str:
+    """Which registry is asked, with the whole path of one that is a file."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(DEFAULT_REGISTRY)
+    found = str(mlflow.get_registry_uri())
+    path = found.removeprefix("sqlite:///")
+    return found if path == found else f"sqlite:///{Path(path).absolute()}"
+
+
 def log_model(detector: AnyDetector, name: str) -> tuple[ModelVersion, bool]:
     """Log the detector to the active run and register it as the next version of `name`.
 

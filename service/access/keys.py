@@ -5,13 +5,16 @@ A secret has 256 random bits, so one SHA-256 is enough: there is nothing to gues
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import json
+import logging
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -27,6 +30,8 @@ from pydantic.dataclasses import dataclass as checked
 
 from anomaly.data.schema import STRICT, first_reason
 from anomaly.errors import CannotWrite, ConfigInvalid
+
+log = logging.getLogger("service")
 
 TOKEN = re.compile(r"ak_([0-9a-f]{12})_[\w-]{43}")
 
@@ -94,7 +99,11 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = Lock()
-        self._seen = self._read()
+        self._trouble = ""
+        try:
+            self._seen = self._read()
+        except OSError as error:
+            raise _unreadable(path, error) from error
         self._looked = monotonic()
 
     def find(self, token: str) -> Key | None:
@@ -114,14 +123,18 @@ class KeyFile:
             try:
                 if _stamp(self._path) != self._seen.stamp:
                     self._seen = self._read()
-            except (ConfigInvalid, OSError):
+                self._trouble = ""
+            except (ConfigInvalid, OSError) as error:
                 # A file that is being changed by hand must not lock everyone out; what it said
-                # before holds until it can be read again.
-                return
+                # before holds until it can be read again. That must not go unnoticed.
+                if str(error) != self._trouble:
+                    log.error("the keys are those of before: %s", error)
+                self._trouble = str(error)
 
     def _read(self) -> _Seen:
-        keys = read_keys(self._path)
-        return _Seen(_stamp(self._path), {key.id: key for key in keys})
+        # The stamp first: if the file changes in between, the next look finds another one.
+        stamp = _stamp(self._path)
+        return _Seen(stamp, {key.id: key for key in read_keys(self._path)})
 
 
 def hashed(token: str) -> str:
@@ -138,10 +151,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     try:
         content, mode = path.read_bytes(), path.stat().st_mode
     except OSError as error:
-        raise ConfigInvalid(
-            f"the file of keys {path} cannot be read ({error.strerror}). `anomaly keys create "
-            f"--file {path}` makes one."
-        ) from error
+        raise _unreadable(path, error) from error
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigInvalid(f"others may write to the file of keys {path}. `chmod 600 {path}`.")
     try:
@@ -150,19 +160,50 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         raise ConfigInvalid(f"{path} is no file of keys: {first_reason(error)}.") from error
 
 
+@contextmanager
+def changed_keys(path: Path) -> Iterator[list[Key]]:
+    """The keys in a file, to be changed; written back at the end, with the same owner and mode, so
+    that whoever could read them still can. One change at a time.
+
+    Raises:
+        ConfigInvalid: the file is no file of keys, or cannot be read.
+        CannotWrite: the folder is missing or must not be written to.
+    """
+    place = path.resolve()
+    try:
+        folder = os.open(place.parent, os.O_RDONLY)
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written ({error.strerror}).") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        keys = list(read_keys(place)) if place.exists() else []
+        yield keys
+        write_keys(place, keys)
+    finally:
+        os.close(folder)
+
+
 def write_keys(path: Path, keys: Sequence[Key]) -> None:
-    """Replace the file at once; only its owner may read it.
+    """Replace the file at once; a new one only its owner may read.
 
     Raises:
         CannotWrite: the folder is missing or must not be written to.
     """
     plain = _FILE.dump_python(tuple(keys), mode="json")
+    name = None
     try:
         handle, name = tempfile.mkstemp(prefix=".keys-", dir=path.absolute().parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            if path.exists():
+                before = path.stat()
+                os.fchmod(handle, stat.S_IMODE(before.st_mode))
+                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(handle, before.st_uid, before.st_gid)
             json.dump(plain, file, indent=1)
         Path(name).replace(path)
     except OSError as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
         raise CannotWrite(f"{path} cannot be written ({error.strerror}).") from error
 
 
@@ -176,6 +217,13 @@ def make_key(
     if days is not None:
         expires = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
     return Key(name, hashed(token), role, label, expires, per_minute), token
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigInvalid:
+    return ConfigInvalid(
+        f"the file of keys {path} cannot be read ({error.strerror}). `anomaly keys create --file "
+        f"{path}` makes one."
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -43,10 +43,12 @@ class GuardedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._requests = 0
         self._begin_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._requests += 1
         self._begin_head()
 
     def on_headers_complete(self) -> None:
@@ -55,9 +57,12 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        begun = self._requests
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
+            # A chunk may hold the rest of the request before: that is not part of this head.
+            is_shared = begun and self._requests > begun
+            self._head_bytes += 0 if is_shared else len(data)
             if self._head_bytes > self.limits.head_bytes:
                 self._refuse(
                     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -58,8 +58,11 @@ class Switch:
         with self._lock:
             self._begin(new)
         # What was served before the version before holds itself together; the collector is
-        # called seldom here, and would let several models pile up.
+        # called seldom here, leaves alone what was there at the start, and would let models pile
+        # up.
+        gc.unfreeze()
         gc.collect()
+        gc.freeze()
 
     def roll_back(self) -> Served:
         """Serve the version before again, and keep this one as the one before.

@@ -56,13 +56,15 @@ def compute(
         on_scored: Told of all of them, at the model's own alpha.
     """
     verdicts = detector.detect(Records.concatenate(job.records for job in jobs))
-    on_scored(verdicts)
     ends = list(accumulate(len(job.records) for job in jobs))
     warnings = divided(verdicts.warnings, ends)
-    return [
+    results = [
         _result(detector, job, part(verdicts, end - len(job.records), end, tuple(own)))
         for job, end, own in zip(jobs, ends, warnings, strict=True)
     ]
+    # Last: if a job fails, all are computed again.
+    on_scored(verdicts)
+    return results
 
 
 def divided(warnings: Sequence[ColumnWarning], ends: Sequence[int]) -> list[list[ColumnWarning]]:

@@ -32,6 +32,9 @@ more where another thread has the interpreter."""
 
 TIMED_ROWS = 128
 
+LARGE_ANSWER_ROWS = 1_000
+"""Longer answers are written in a thread."""
+
 LARGE_BODY_BYTES = 64 * 2**10
 """Larger bodies are parsed in a thread: the loop must stay free for the others."""
 
@@ -67,6 +70,8 @@ class Tables:
             Overloaded: too many rows wait.
         """
         request = await self.read_json(body)
+        if explain or request.n_rows > LARGE_ANSWER_ROWS:
+            return await self.respond(request, JSON.encode, request_id, explain=explain)
         result = await self.result(request, explain=explain)
         started = perf_counter()
         encoded = JSON.encode(self._told(request, result, request_id, explain))

@@ -41,7 +41,7 @@ class NumberReader:
         self._never_missing = not all(column.nullable for column in schema.required)
         self._limits = limits
         self._decoder = msgspec.json.Decoder(Numbers)
-        self._orders: dict[tuple[str, ...], Int64 | None] = {self._names: None}
+        self._orders: dict[tuple[str, ...], Int64] = {}
 
     def read(self, body: bytes) -> tuple[Records, Numbers] | None:
         """The rows and what came with them, or None if anything is unusual."""
@@ -62,11 +62,10 @@ class NumberReader:
             case Numbers(columns=UnsetType(), rows=UnsetType(), records=list(records)):
                 return self._from_records(records)
             case Numbers(columns=tuple(columns), rows=list(rows), records=UnsetType()):
-                if columns not in self._orders and not self._learn(columns):
+                if (order := self._order(columns)) is None:
                     return None
                 matrix = self._array(rows)
-                order = self._orders[columns]
-                return matrix if matrix is None or order is None else matrix[:, order]
+                return matrix if matrix is None or columns == self._names else matrix[:, order]
         return None
 
     def _from_records(self, records: Sequence[dict[str, float | None]]) -> Float64 | None:
@@ -86,15 +85,20 @@ class NumberReader:
             return None
         return matrix if matrix.shape == (len(rows), len(self._names)) else None
 
-    def _learn(self, columns: tuple[str, ...]) -> bool:
-        """Remember an order of columns, if it is one."""
+    def _order(self, columns: tuple[str, ...]) -> Int64 | None:
+        """Where each column of the schema stands among those sent, if they are the same. Bodies are
+        read in several threads at once."""
+        known = self._orders.get(columns)
+        if known is not None:
+            return known
         if len(columns) != len(self._names) or set(columns) != set(self._names):
-            return False
-        if len(self._orders) >= MOST_ORDERS:
-            self._orders = {self._names: None}
+            return None
         place = {name: at for at, name in enumerate(columns)}
-        self._orders[columns] = np.array([place[name] for name in self._names], dtype=np.int64)
-        return True
+        order = np.array([place[name] for name in self._names], dtype=np.int64)
+        if len(self._orders) >= MOST_ORDERS:
+            self._orders = {}
+        self._orders[columns] = order
+        return order
 
     def _is_sound(self, matrix: Float64) -> bool:
         """Whether every row may be scored as it is. JSON has no other NaN than null."""

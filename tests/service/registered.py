@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +53,16 @@ class Registry:
         self.use()
         promote(NAME, version)
 
-    def weights(self, version: str) -> Path:
-        """The file of its weights in the store."""
-        self.use()
-        found = mlflow.MlflowClient().get_model_version(NAME, version)
-        (path,) = Path(mlflow.artifacts.download_artifacts(artifact_uri=found.source)).rglob(
-            "weights.safetensors"
-        )
-        return path
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Its database cannot be read for a while."""
+        place = self.folder / "mlflow.db"
+        content = place.read_bytes()
+        place.write_bytes(b"not a database" * 1000)
+        try:
+            yield
+        finally:
+            place.write_bytes(content)
 
 
 def point_at(address: str) -> None:

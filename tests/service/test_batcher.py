@@ -281,3 +281,27 @@ def test_what_has_waited_too_long_is_turned_away_and_the_others_are_not() -> Non
     assert (first, fresh) == ((1,), (3,))
     assert isinstance(late, Overloaded)
     assert "0.05 seconds" in str(late)
+
+
+@pytest.mark.parametrize("how", ["no thread", "the end of the thread"])
+def test_whatever_ends_a_computation_nobody_waits_for_ever(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(jobs: Sequence[Job]) -> list[Job]:
+        raise SystemExit
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> list[Job | BaseException]:
+        shared = Batcher(end, 1000, 1000, ignore)
+        if how == "no thread":
+            monkeypatch.setattr(shared._worker, "submit", refuse)
+        answers = [
+            *(await asyncio.gather(shared.submit((1,), 1), return_exceptions=True)),
+            *(await asyncio.gather(shared.submit((2,), 1), return_exceptions=True)),
+        ]
+        await asyncio.wait_for(shared.close(), 10)
+        return answers
+
+    assert [type(answer) for answer in asyncio.run(main())] == [RuntimeError, RuntimeError]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +17,16 @@ import pandas as pd
 import pytest
 
 from anomaly import client as module
-from anomaly.client import AsyncClient, Client, ServiceError, pause_before
+from anomaly.client import (
+    AsyncClient,
+    Client,
+    ServiceError,
+    pause_before,
+    plain_rows,
+    rows_of,
+)
 from anomaly.detector import Detector
+from anomaly.errors import BadData
 from anomaly.image_detector import ImageDetector
 from service.access.keys import Role, make_key, write_keys
 from tests.service.app.test_server import Process, running
@@ -68,6 +78,73 @@ def test_a_csv_file_is_scored_as_the_frame_that_it_holds(
         found = client.score(tmp_path / "rows.csv", alpha=0.2)
 
     pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [(lambda text: text + '1,"2', "line"), (lambda text: text + "\udcff", "UTF-8")],
+    ids=["an open quote", "another encoding"],
+)
+def test_a_damaged_file_is_refused_and_no_row_is_lost_silently(
+    pumps: Process, tmp_path: Path, damage: Callable[[str], str], line: str
+) -> None:
+    text = damage(table().to_csv(index=False))
+    (tmp_path / "rows.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    with Client(pumps.url) as client, pytest.raises(BadData, match=line):
+        client.score(tmp_path / "rows.csv")
+
+
+def test_blank_lines_are_no_rows(
+    pumps: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a part ends, too."""
+    monkeypatch.setattr(module, "MOST_ROWS", 10)
+    (tmp_path / "rows.csv").write_text(table().to_csv(index=False) + "\n\n")
+
+    with Client(pumps.url) as client:
+        assert len(client.score(tmp_path / "rows.csv")) == 50
+
+
+def test_a_bad_row_is_named_by_its_place_in_everything_that_was_sent(
+    pumps: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 7)
+    rows = table().astype(object)
+    rows.iloc[40, 1] = "wet"
+
+    with Client(pumps.url) as client, pytest.raises(ServiceError) as refusal:
+        client.score(rows)
+
+    assert [error["row"] for error in refusal.value.errors] == [40]
+
+
+def test_wide_rows_go_in_smaller_parts() -> None:
+    assert rows_of(10) == module.MOST_ROWS
+    assert rows_of(1_000) * 1_000 <= module.MOST_VALUES
+    assert rows_of(10**9) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (date(2024, 5, 1), "2024-05-01"),
+        (Decimal("1.5"), 1.5),
+        (np.datetime64("2024-05-01T00:00:00"), "2024-05-01T00:00:00"),
+        (np.float32(0.5), 0.5),
+        (pd.NA, None),
+        (True, True),
+    ],
+    ids=str,
+)
+def test_values_of_databases_are_sent_as_json_has_them(value: Any, plain: Any) -> None:
+    assert plain_rows(pd.DataFrame({"x": pd.Series([value], dtype=object)})) == [[plain]]
+
+
+def test_what_the_service_does_not_take_is_named_by_its_column() -> None:
+    with pytest.raises(BadData, match="bytes") as refusal:
+        plain_rows(pd.DataFrame({"x": [b"1"]}))
+    assert refusal.value.column == "x"
 
 
 def test_both_clients_say_the_same(pumps: Process) -> None:

@@ -72,9 +72,9 @@ def test_what_the_registry_does_not_have_is_not_served_from_a_copy(
 
 def test_without_its_registry_the_last_good_copy_is_served(registry: Registry, cache: Path) -> None:
     before, _, _ = open_model(URI, Device.CPU, cache)
-    point_at(NOBODY)
 
-    served, origin, is_stale = open_model(URI, Device.CPU, cache)
+    with registry.down():
+        served, origin, is_stale = open_model(URI, Device.CPU, cache)
 
     assert is_stale
     assert origin is not None
@@ -99,15 +99,35 @@ def test_a_copy_that_was_altered_is_not_served(registry: Registry, cache: Path) 
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    point_at(NOBODY)
 
-    with pytest.raises(ArtifactRejected):
+    with registry.down(), pytest.raises(ArtifactRejected):
         open_model(URI, Device.CPU, cache)
 
-    registry.use()
+    open_model(URI, Device.CPU, cache)
+    with registry.down():
+        assert open_model(URI, Device.CPU, cache)[2], "the next good one took its place"
+
+
+def test_another_registry_has_copies_of_its_own(registry: Registry, cache: Path) -> None:
+    """Theirs may be called the same."""
     open_model(URI, Device.CPU, cache)
     point_at(NOBODY)
-    assert open_model(URI, Device.CPU, cache)[2], "the next good one takes its place"
+
+    with pytest.raises(DependencyDown):
+        open_model(URI, Device.CPU, cache)
+
+
+def test_what_was_not_served_is_not_the_last_good_one(
+    registry: Registry, cache: Path, detector: Detector
+) -> None:
+    _, origin, _ = open_model(URI, Device.CPU, cache)
+    assert origin is not None
+    registry.promote(registry.add(detector.with_alpha(0.3)))
+
+    assert origin.fetch().version == "2"
+
+    with registry.down():
+        assert open_model(URI, Device.CPU, cache)[0].version == "1"
 
 
 def test_a_folder_that_others_may_write_to_is_not_trusted(registry: Registry, cache: Path) -> None:
@@ -123,7 +143,9 @@ def test_copies_are_not_kept_for_ever(registry: Registry, cache: Path, detector:
     origin = Origin(URI, Device.CPU, cache)
     for alpha in (0.05, 0.1, 0.2, 0.3):
         registry.promote(registry.add(detector.with_alpha(alpha)))
-        assert origin.fetch().detector.calibration.alpha == alpha
+        served = origin.fetch()
+        assert served.detector.calibration.alpha == alpha
+        origin.keep(served)
 
     (own,) = cache.iterdir()
     assert len([path for path in own.iterdir() if path.is_dir()]) == MOST_COPIES

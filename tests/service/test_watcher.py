@@ -24,18 +24,27 @@ class Shelf:
     alias: str = "1"
     broken: dict[str, Exception] = field(default_factory=dict)
     is_down: bool = False
+    is_lost: bool = False
     fetched: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
 
     def version(self) -> str:
         if self.is_down:
             raise DependencyDown("nobody answers.")
+        if self.is_lost:
+            raise ModelNotFound("no such alias.")
         return self.alias
 
     def fetch(self) -> Served:
         self.fetched.append(self.alias)
+        self.meanwhile()
         if self.alias in self.broken:
             raise self.broken[self.alias]
         return replace(self.first, version=self.alias)
+
+    def keep(self, served: Served) -> None:
+        self.kept.append(served.version)
 
 
 class Bench:
@@ -141,21 +150,66 @@ def test_a_registry_that_is_down_changes_nothing_but_is_told(bench: Bench) -> No
     assert bench.counts()["stale"] == 0.0
 
 
-def test_what_was_rolled_back_is_not_served_again_until_the_alias_moves(bench: Bench) -> None:
-    bench.shelf.alias = "2"
-    bench.watcher.look()
+class TestRollback:
+    def back(self, bench: Bench) -> None:
+        """Serve the version before."""
 
-    def roll_back() -> Served:
-        bench.served.append(bench.served[0])
-        return bench.served[0]
+        def roll_back() -> Served:
+            bench.served.append(bench.served[-2])
+            return bench.served[-1]
 
-    assert bench.watcher.roll_back(roll_back).version == "1"
+        bench.watcher.roll_back(roll_back)
 
-    assert bench.watcher.look().outcome == "refused"
-    assert bench.served[-1].version == "1"
-    assert bench.counts()["stale"] == 1.0
-    bench.shelf.alias = "3"
-    assert bench.watcher.look().outcome == "loaded"
+    def test_what_is_left_is_not_served_again_until_the_alias_moves(self, bench: Bench) -> None:
+        bench.shelf.alias = "2"
+        bench.watcher.look()
+
+        self.back(bench)
+
+        assert bench.watcher.look().outcome == "refused"
+        assert bench.served[-1].version == "1"
+        assert bench.counts()["stale"] == 1.0
+        bench.shelf.alias = "3"
+        assert bench.watcher.look().outcome == "loaded"
+        assert bench.shelf.kept == ["2", "1", "3"]
+
+    def test_a_registry_that_loses_the_alias_for_a_while_changes_nothing_about_that(
+        self, bench: Bench
+    ) -> None:
+        bench.shelf.alias = "2"
+        bench.watcher.look()
+        self.back(bench)
+
+        bench.shelf.is_lost = True
+        assert bench.watcher.look().outcome == "refused"
+        bench.shelf.is_lost = False
+
+        assert bench.watcher.look().outcome == "refused"
+        assert bench.served[-1].version == "1"
+
+    def test_a_version_that_is_being_fetched_meanwhile_is_not_served(self, bench: Bench) -> None:
+        """Or the version that was to be left would be the one before."""
+        bench.shelf.alias = "2"
+        bench.watcher.look()
+        bench.shelf.alias, bench.shelf.meanwhile = "3", lambda: self.back(bench)
+
+        found = bench.watcher.look()
+
+        assert found.outcome == "refused"
+        assert bench.served[-1].version == "1"
+        bench.shelf.meanwhile = lambda: None
+        assert bench.watcher.look().outcome == "loaded"
+
+    def test_twice_is_where_it_was_and_nothing_is_stale(self, bench: Bench) -> None:
+        bench.shelf.alias = "2"
+        bench.watcher.look()
+
+        self.back(bench)
+        assert bench.counts()["stale"] == 1.0
+        self.back(bench)
+
+        assert bench.served[-1].version == "2"
+        assert bench.counts()["stale"] == 0.0
 
 
 def eventually(is_so: Callable[[], bool], seconds: float = 20.0) -> bool:

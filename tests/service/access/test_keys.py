@@ -10,7 +10,7 @@ import pytest
 
 from anomaly.errors import CannotWrite, ConfigInvalid
 from service.access import keys
-from service.access.keys import TOKEN, KeyFile, Role, make_key, read_keys, write_keys
+from service.access.keys import TOKEN, Key, KeyFile, Role, make_key, read_keys, write_keys
 from tests.command import run_anomaly
 
 
@@ -78,8 +78,42 @@ def test_new_and_revoked_keys_count_without_a_restart(
     assert file.find(first) is None
 
 
-def test_a_file_that_is_spoiled_while_it_runs_locks_nobody_out(
+def test_whoever_could_read_the_file_still_can_when_it_was_changed(tmp_path: Path) -> None:
+    """Or a service of another user would go on with the keys of before."""
+    path = tmp_path / "keys.json"
+    write_keys(path, [])
+    path.chmod(0o640)
+    (tmp_path / "link.json").symlink_to(path)
+
+    run_anomaly(tmp_path, "keys", "create", "--file", "link.json")
+
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "link.json").is_symlink()
+    assert len(read_keys(path)) == 1
+
+
+def test_a_change_between_reading_and_remembering_is_seen_at_the_next_look(
     path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "SECONDS_BETWEEN_LOOKS", 0.0)
+    key, token = make_key(Role.SCORE)
+    write_keys(path, [key])
+    read = keys.read_keys
+
+    def read_and_change(where: Path) -> tuple[Key, ...]:
+        found = read(where)
+        write_keys(where, [])
+        return found
+
+    monkeypatch.setattr(keys, "read_keys", read_and_change)
+    file = KeyFile(path)
+    monkeypatch.setattr(keys, "read_keys", read)
+
+    assert file.find(token) is None
+
+
+def test_a_file_that_is_spoiled_while_it_runs_locks_nobody_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(keys, "SECONDS_BETWEEN_LOOKS", 0.0)
     key, token = make_key(Role.SCORE)
@@ -90,6 +124,7 @@ def test_a_file_that_is_spoiled_while_it_runs_locks_nobody_out(
     assert file.find(token) == key
     path.unlink()
     assert file.find(token) == key
+    assert caplog.text.count("the keys are those of before") == 2, "and somebody is told"
 
 
 @pytest.mark.parametrize(

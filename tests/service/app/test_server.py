@@ -124,6 +124,21 @@ def process(artifact: Path) -> Iterator[Process]:
         yield started
 
 
+def test_a_large_request_and_the_begin_of_the_next_may_come_together(artifact: Path) -> None:
+    """The body of the first is no part of the head of the second."""
+    rows = as_request(normal_records(2_000, seed=3))
+    large = request_of(json.dumps(rows).encode()).replace(b"connection: close\r\n", b"")
+    assert len(large) > HEAD_BYTES
+    with running(artifact) as process, process.connect() as connection:
+        connection.sendall(large + b"GET /livez HTT")
+        time.sleep(0.2)
+        connection.sendall(b"P/1.1\r\nhost: pumps\r\nconnection: close\r\n\r\n")
+        answered = read_all(connection)
+
+    assert answered.startswith(b"HTTP/1.1 200")
+    assert answered.count(b"HTTP/1.1 200") == 2
+
+
 def test_it_says_what_it_serves_and_where(process: Process, detector: Detector) -> None:
     first, *_ = process.greeting.splitlines()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -139,3 +140,22 @@ def test_orders_of_columns_are_not_remembered_without_end() -> None:
         assert found is not None
         np.testing.assert_array_equal(found[0].numbers(wide.names), [np.arange(6.0)])
         assert len(reader._orders) <= MOST_ORDERS
+
+
+def test_bodies_are_read_in_many_threads_at_once() -> None:
+    """Orders come and go meanwhile; none is missed by whoever needs it."""
+    wide = Schema(tuple(Column(f"x{n}", Kind.NUMERIC) for n in range(6)))
+    reader = NumberReader(wide, Limits(rows=2000))
+    rng = np.random.default_rng(0)
+    bodies = []
+    for _ in range(150):
+        order = [f"x{n}" for n in rng.permutation(6)]
+        rows = [[float(name[1:]) for name in order]] * 300
+        bodies.append(json.dumps({"columns": order, "rows": rows}).encode())
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(reader.read, bodies * 3))
+
+    for read in found:
+        assert read is not None
+        np.testing.assert_array_equal(read[0].numbers(wide.names)[0], np.arange(6.0))
