@@ -66,7 +66,9 @@ class Registry:
 
 
 def point_at(address: str) -> None:
-    """Have MLflow ask there."""
-    os.environ["MLFLOW_TRACKING_URI"] = address
+    """Have MLflow ask there; an empty address is none."""
     mlflow.set_tracking_uri(address)
-    mlflow.set_registry_uri(address)
+    if address:
+        os.environ["MLFLOW_TRACKING_URI"] = address
+    else:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)

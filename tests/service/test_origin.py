@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from anomaly.backends.backend import Device
@@ -21,17 +20,13 @@ RECORDS = normal_records(10, seed=4)
 
 
 @pytest.fixture
-def registry(
-    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Registry]:
+def registry(detector: Detector, tmp_path: Path) -> Iterator[Registry]:
     """One with one version."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     found = Registry(tmp_path / "registry")
     found.folder.mkdir()
     found.add(detector)
     yield found
-    mlflow.set_tracking_uri("")
-    mlflow.set_registry_uri("")
+    point_at("")
 
 
 @pytest.fixture
