@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -66,9 +67,12 @@ class Tree:
         self.root.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             self.root.wait(END_SECONDS)
-        for folder in self.folders():
-            with suppress(ProcessLookupError):
-                os.kill(int(folder.name), signal.SIGKILL)
+        # A process that is killed takes a moment to go.
+        while left := list(self.folders()):
+            for folder in left:
+                with suppress(ProcessLookupError):
+                    os.kill(int(folder.name), signal.SIGKILL)
+            time.sleep(0.01)
         self.root.wait()
 
 
