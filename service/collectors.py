@@ -7,8 +7,9 @@ takes for a row.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 from prometheus_client.core import HistogramMetricFamily, Metric, SummaryMetricFamily
@@ -17,104 +18,128 @@ from prometheus_client.registry import Collector
 from anomaly.arrays import Float64
 
 MOST_PENDING = 4096
-"""Values that wait to be counted, of each label."""
+"""Values that wait to be counted, of each series."""
+
+One = TypeVar("One")
 
 
-class Distribution(Collector):
-    """A histogram, or one for each value of a label.
+class Family(Collector, Generic[One]):
+    """Series of one name, told apart by the values of their labels.
 
     Args:
-        bounds: A value equal to a bound belongs below it.
-        label: The name of the label; without it there is one histogram.
-        known: Values of the label that are there from the start.
+        labels: Their names; without any there is one series, from the start.
+        make: Makes a series.
     """
 
     def __init__(
-        self,
-        name: str,
-        documentation: str,
-        bounds: Sequence[float],
-        label: str | None = None,
-        known: Sequence[str] = (),
+        self, name: str, documentation: str, labels: Sequence[str], make: Callable[[], One]
     ) -> None:
         self._name = name
         self._documentation = documentation
-        self._label = label
-        self._bounds = np.array(bounds, dtype=np.float64)
+        self._labels = tuple(labels)
+        self._make = make
+        self._series: dict[tuple[str, ...], One] = {}
+        if not labels:
+            self.labels()
+
+    def labels(self, *values: str) -> One:
+        """The series with these values of the labels, in their order; it is there from now on."""
+        return self._series.get(values) or self._series.setdefault(values, self._make())
+
+    def _known(self) -> list[tuple[tuple[str, ...], One]]:
+        return list(self._series.items())
+
+
+class Distribution(Family["Histogram"]):
+    """Histograms with the same bounds.
+
+    Where a bound is negative, a scrape sees no sum and no count: a sum that may fall is no counter,
+    and OpenMetrics forbids both. The count is that of the bucket `+Inf`.
+
+    Args:
+        bounds: A value equal to a bound belongs below it.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, bounds: Sequence[float], labels: Sequence[str] = ()
+    ) -> None:
+        array = np.array(bounds, dtype=np.float64)
+        super().__init__(name, documentation, labels, lambda: Histogram(array))
         self._names = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-        self._parts: dict[str, _Counts] = {}
-        for value in known if label else ("",):
-            self._part(value)
-
-    def one(self, value: float, label: str = "") -> None:
-        """Count a value, before the next scrape or sooner."""
-        part = self._parts.get(label) or self._part(label)
-        part.pending.append(value)
-        if len(part.pending) >= MOST_PENDING:
-            part.settle(self._bounds)
-
-    def many(self, values: Float64, label: str = "") -> None:
-        """Count N values."""
-        (self._parts.get(label) or self._part(label)).add(self._bounds, values)
 
     def collect(self) -> Iterable[Metric]:
         """The family, as a scrape sees it."""
-        labels = None if self._label is None else [self._label]
-        family = HistogramMetricFamily(self._name, self._documentation, labels=labels)
-        for value, part in list(self._parts.items()):
-            part.settle(self._bounds)
-            counts, total = part.counts.cumsum().tolist(), part.total
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, histogram in self._known():
+            counts, total = histogram.settled()
             buckets = list(zip(self._names, counts, strict=True))
-            family.add_metric([] if labels is None else [value], buckets, total)
+            family.add_metric(values, buckets, total)
         yield family
 
-    def _part(self, label: str) -> _Counts:
-        return self._parts.setdefault(label, _Counts(len(self._bounds) + 1))
 
-
-class _Counts:
+class Histogram:
     """What one histogram has counted, and what it has yet to count."""
 
-    def __init__(self, bins: int) -> None:
-        self.pending: deque[float] = deque()
-        self.counts = np.zeros(bins, dtype=np.int64)
-        self.total = 0.0
+    def __init__(self, bounds: Float64) -> None:
+        self._bounds = bounds
+        self._pending: deque[float] = deque()
+        self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
+        self._total = 0.0
         self._lock = Lock()
 
-    def settle(self, bounds: Float64) -> None:
-        """Count what is pending; others may add to it meanwhile."""
+    def one(self, value: float) -> None:
+        """Count a value, before the next scrape or sooner."""
+        self._pending.append(value)
+        if len(self._pending) >= MOST_PENDING:
+            self.settled()
+
+    def many(self, values: Float64) -> None:
+        """Count N values."""
         with self._lock:
-            taken = [self.pending.popleft() for _ in range(len(self.pending))]
+            self._add(values)
+
+    def settled(self) -> tuple[list[int], float]:
+        """For each bound how many values lie at or below it, for all of them, and their sum; others
+        may count meanwhile."""
+        with self._lock:
+            taken = [self._pending.popleft() for _ in range(len(self._pending))]
             if taken:
-                self._add(bounds, np.array(taken))
+                self._add(np.array(taken))
+            return self._counts.cumsum().tolist(), self._total
 
-    def add(self, bounds: Float64, values: Float64) -> None:
-        """Count these now."""
-        with self._lock:
-            self._add(bounds, values)
-
-    def _add(self, bounds: Float64, values: Float64) -> None:
-        bins = np.searchsorted(bounds, values, side="left")
-        self.counts += np.bincount(bins, minlength=len(self.counts))
-        self.total += float(values.sum())
+    def _add(self, values: Float64) -> None:
+        bins = np.searchsorted(self._bounds, values, side="left")
+        self._counts += np.bincount(bins, minlength=len(self._counts))
+        self._total += float(values.sum())
 
 
-class Summary(Collector):
-    """Sum and count of values."""
+class Summary(Family["Total"]):
+    """Sums and counts of values."""
 
-    def __init__(self, name: str, documentation: str) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._state = (0, 0.0)
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, documentation, labels, Total)
+
+    def collect(self) -> Iterable[Metric]:
+        """The family, as a scrape sees it."""
+        family = SummaryMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, total in self._known():
+            family.add_metric(values, *total.state)
+        yield family
+
+
+class Total:
+    """Count and sum of values.
+
+    Attributes:
+        state: Both, as of one moment.
+    """
+
+    def __init__(self) -> None:
+        self.state = (0, 0.0)
         self._lock = Lock()
 
     def many(self, values: Float64) -> None:
         """Count N values."""
         with self._lock:
-            count, total = self._state
-            self._state = (count + len(values), total + float(values.sum()))
-
-    def collect(self) -> Iterable[Metric]:
-        """The family, as a scrape sees it."""
-        count, total = self._state
-        yield SummaryMetricFamily(self._name, self._documentation, count, total)
+            count, total = self.state
+            self.state = (count + len(values), total + float(values.sum()))

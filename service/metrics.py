@@ -1,13 +1,13 @@
 """Every metric: its name, its labels, its buckets. Nothing else in the project spells them.
 
-Labels come from closed sets only: names of the schema, codes of ours, route templates, a few HTTP
-methods. So no caller can make the series grow.
+Labels come from closed sets only: names of models and of the schema, codes of ours, route
+templates, a few HTTP methods. So no caller can make the series grow. What is told of a model,
+`anomaly_*`, has the label `model`; what is told of requests, `http_*`, has not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -36,8 +36,8 @@ LEVEL = "anomaly"
 
 OUTCOMES = ("loaded", "refused", "unreachable", "rolled_back")
 
-Version: TypeAlias = tuple[str, str]
-"""Name and version of a model."""
+INFO = ("version", "run_id", "alias", "digest", "device")
+"""What `anomaly_model_info` says besides the name."""
 
 
 class Metrics:
@@ -45,175 +45,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._features: frozenset[str] = frozenset()
-        self._versions: list[Version] = []
-
-        def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
-
-        def histogram(
-            name: str,
-            text: str,
-            bounds: Sequence[float],
-            label: str | None = None,
-            known: Sequence[str] = (),
-        ) -> Distribution:
-            found = Distribution(name, text, bounds, label, known)
-            registry.register(found)
-            return found
-
-        self._requests = counter(
-            "http_requests_total", "Requests answered.", ("handler", "method", "status")
+        self.families = Families(registry)
+        self._models: dict[str, ModelMetrics] = {}
+        self._requests = Counter(
+            "http_requests_total",
+            "Requests answered.",
+            ("handler", "method", "status"),
+            registry=registry,
         )
-        self._request_seconds = histogram(
-            "http_request_duration_seconds",
-            "Until the answer was sent.",
-            SECONDS,
-            "handler",
-            (NO_HANDLER,),
+        self._request_seconds = Distribution(
+            "http_request_duration_seconds", "Until the answer was sent.", SECONDS, ("handler",)
         )
-        self._request_bytes = histogram(
-            "http_request_size_bytes", "Of request bodies.", BODY_BYTES, "handler", (NO_HANDLER,)
+        self._request_bytes = Distribution(
+            "http_request_size_bytes", "Of request bodies.", BODY_BYTES, ("handler",)
         )
-        labels = ("model", "version")
-        self._scored = counter("anomaly_rows_scored_total", "Rows scored.", labels)
-        self._flagged = counter(
-            "anomaly_rows_flagged_total",
-            "Rows flagged at the model's own false-alarm rate, whatever rate a request asks for.",
-            (*labels, "level"),
-        )
-        self._margin = histogram(
-            "anomaly_score_margin_ratio",
-            "Scores on the scale on which 0 is the median normal row and 1 the threshold.",
-            MARGINS,
-        )
-        self._p_value = histogram("anomaly_p_value", "Conformal p-values.", P_VALUES)
-        self._score = Summary("anomaly_score", "Scores; higher is more anomalous.")
-        registry.register(self._score)
-        self._threshold = gauge("anomaly_threshold", "Of the score.", ("level",))
-        self._alpha = gauge("anomaly_target_false_alarm_ratio", "The false-alarm rate asked for.")
-        self._calibration_rows = gauge("anomaly_calibration_rows", "Scores behind the threshold.")
-        self._info = gauge(
-            "anomaly_model_info",
-            "Always 1; the labels say what is served.",
-            (*labels, "run_id", "alias", "digest", "device"),
-        )
-        self._loaded = gauge("anomaly_model_loaded_timestamp_seconds", "When it was loaded.")
-        self._reloads = counter(
-            "anomaly_model_reload_total", "Attempts to serve another version.", ("outcome",)
-        )
-        for outcome in OUTCOMES:
-            self._reloads.labels(outcome)
-        self._stale = gauge(
-            "anomaly_model_stale",
-            "1 if another version should be served, or the registry does not say which.",
-        )
-        self._rejected = counter(
-            "anomaly_rejected_rows_total", "Rows that were not scored.", ("reason",)
-        )
-        self._remarks = {
-            WarningCode.MISSING_VALUE: counter(
-                "anomaly_input_missing_total", "Missing values that were imputed.", ("feature",)
-            ),
-            WarningCode.UNSEEN_CATEGORY: counter(
-                "anomaly_input_unseen_category_total",
-                "Categories that the model was not fitted on.",
-                ("feature",),
-            ),
-            WarningCode.OUT_OF_RANGE: counter(
-                "anomaly_input_out_of_range_total",
-                "Numbers far outside the range the model was fitted on.",
-                ("feature",),
-            ),
-        }
-        self._queue_rows = gauge("anomaly_queue_rows", "Rows that wait for the model.")
-        self._queue_seconds = histogram(
-            "anomaly_queue_wait_seconds", "How long requests waited for the model.", SECONDS
-        )
-        self._batch_rows = histogram("anomaly_batch_rows", "Rows scored together.", BATCH_ROWS)
-        self._phase_seconds = histogram(
-            "anomaly_inference_seconds",
-            "decode and respond: of a request; forward: of a batch.",
-            SECONDS,
-            "phase",
-        )
+        for family in (self._request_seconds, self._request_bytes):
+            registry.register(family)
+            family.labels(NO_HANDLER)
         self._answered: dict[tuple[str, str, int], Counter] = {}
 
-    def serving(
-        self,
-        calibration: Calibration,
-        *,
-        info: dict[str, str],
-        loaded_at: float,
-        features: Sequence[str],
-        queue_rows: Callable[[], int],
-    ) -> None:
-        """Describe what is served from now on. Counts of the version before are kept until the next
-        one comes: a scrape may not have seen the last of them.
-
-        Args:
-            info: The labels of `anomaly_model_info`.
-            loaded_at: Seconds since 1970, UTC.
-            features: Names that may be labels; what else is remarked shares one.
-            queue_rows: Asked at every scrape.
-        """
-        version = (info["model"], info["version"])
-        self._versions = [known for known in self._versions if known != version]
-        for old in self._versions[:-1]:
-            self._scored.remove(*old)
-            self._flagged.remove(*old, LEVEL)
-        self._versions = [*self._versions[-1:], version]
-        self._scored.labels(*version)
-        self._flagged.labels(*version, LEVEL)
-        self._features = frozenset(features[:MOST_FEATURES])
-        self._threshold.labels(LEVEL).set(calibration.threshold)
-        self._alpha.set(calibration.alpha)
-        self._calibration_rows.set(calibration.n)
-        self._info.clear()
-        self._info.labels(**info).set(1)
-        self._loaded.set(loaded_at)
-        self._queue_rows.set_function(queue_rows)
-
-    def reloaded(self, outcome: str) -> None:
-        """Count an attempt to serve another version; one of `OUTCOMES`."""
-        self._reloads.labels(outcome).inc()
-
-    def stale(self, is_stale: bool) -> None:
-        """Whether what is served is not known to be what should be."""
-        self._stale.set(is_stale)
-
-    def rows_scored(self, verdicts: Verdicts, calibration: Calibration, by: Version) -> None:
-        """Count rows with their verdicts at the model's own alpha, and what was remarkable about
-        them."""
-        margins = calibration.margins(verdicts.scores)
-        # What lies above 1 is what is flagged; the float may differ from that by the tolerance.
-        above = np.maximum(margins, np.nextafter(1.0, 2.0))
-        self._margin.many(np.where(verdicts.is_anomaly, above, np.minimum(margins, 1.0)))
-        self._p_value.many(verdicts.p_values)
-        self._score.many(verdicts.scores)
-        self._scored.labels(*by).inc(len(verdicts))
-        self._flagged.labels(*by, LEVEL).inc(int(verdicts.is_anomaly.sum()))
-        for warning in verdicts.warnings:
-            self._remarked(warning)
-
-    def rows_rejected(self, rows_by_reason: Mapping[str, int]) -> None:
-        """Count rows that were not scored; the reasons are codes of ours."""
-        for reason, rows in rows_by_reason.items():
-            self._rejected.labels(reason).inc(rows)
-
-    def batch_scored(self, report: BatchReport) -> None:
-        """Count one batch."""
-        self._batch_rows.one(report.rows)
-        self.phase("forward", report.seconds)
-        for seconds in report.waits:
-            self._queue_seconds.one(seconds)
-
-    def phase(self, name: str, seconds: float) -> None:
-        """Count the time of one phase of an answer."""
-        self._phase_seconds.one(seconds, name)
+    def of(self, model: str) -> ModelMetrics:
+        """Those of one model, the same at every call: its versions share them."""
+        found = self._models.get(model)
+        return found or self._models.setdefault(model, ModelMetrics(self.families, model))
 
     def request_answered(
         self, handler: str, method: str, status: int, seconds: float, body_bytes: int
@@ -224,11 +78,193 @@ class Metrics:
         if counter is None:
             counter = self._answered[key] = self._requests.labels(*key)
         counter.inc()
-        self._request_seconds.one(seconds, handler)
-        self._request_bytes.one(body_bytes, handler)
+        self._request_seconds.labels(handler).one(seconds)
+        self._request_bytes.labels(handler).one(body_bytes)
+
+
+class Families:
+    """What is told of models: the series of all of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, ("model", *labels), registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, ("model", *labels), registry=registry)
+
+        def histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> Distribution:
+            found = Distribution(name, text, bounds, ("model", *labels))
+            registry.register(found)
+            return found
+
+        self.scored = counter("anomaly_rows_scored_total", "Rows scored.", "version")
+        self.flagged = counter(
+            "anomaly_rows_flagged_total",
+            "Rows flagged at the model's own false-alarm rate, whatever rate a request asks for.",
+            "version",
+            "level",
+        )
+        self.margin = histogram(
+            "anomaly_score_margin_ratio",
+            "Scores on the scale on which 0 is the median normal row and 1 the threshold.",
+            MARGINS,
+        )
+        self.p_value = histogram("anomaly_p_value", "Conformal p-values.", P_VALUES)
+        self.score = Summary("anomaly_score", "Scores; higher is more anomalous.", ("model",))
+        registry.register(self.score)
+        self.threshold = gauge("anomaly_threshold", "Of the score.", "level")
+        self.alpha = gauge("anomaly_target_false_alarm_ratio", "The false-alarm rate asked for.")
+        self.calibration_rows = gauge("anomaly_calibration_rows", "Scores behind the threshold.")
+        self.info = gauge(
+            "anomaly_model_info",
+            "Always 1; the labels say what is served.",
+            *INFO,
+        )
+        self.loaded = gauge("anomaly_model_loaded_timestamp_seconds", "When it was loaded.")
+        self.reloads = counter(
+            "anomaly_model_reload_total", "Attempts to serve another version.", "outcome"
+        )
+        self.stale = gauge(
+            "anomaly_model_stale",
+            "1 if another version should be served, or the registry does not say which.",
+        )
+        self.rejected = counter(
+            "anomaly_rejected_rows_total", "Rows that were not scored.", "reason"
+        )
+        self.remarks = {
+            WarningCode.MISSING_VALUE: counter(
+                "anomaly_input_missing_total", "Missing values that were imputed.", "feature"
+            ),
+            WarningCode.UNSEEN_CATEGORY: counter(
+                "anomaly_input_unseen_category_total",
+                "Categories that the model was not fitted on.",
+                "feature",
+            ),
+            WarningCode.OUT_OF_RANGE: counter(
+                "anomaly_input_out_of_range_total",
+                "Numbers far outside the range the model was fitted on.",
+                "feature",
+            ),
+        }
+        self.queue_rows = gauge("anomaly_queue_rows", "Rows that wait for the model.")
+        self.queue_seconds = histogram(
+            "anomaly_queue_wait_seconds", "How long requests waited for the model.", SECONDS
+        )
+        self.batch_rows = histogram("anomaly_batch_rows", "Rows scored together.", BATCH_ROWS)
+        self.phase_seconds = histogram(
+            "anomaly_inference_seconds",
+            "decode and respond: of a request; forward: of a batch.",
+            SECONDS,
+            "phase",
+        )
+
+
+class ModelMetrics:
+    """The metrics of one model, whichever version of it is served.
+
+    Args:
+        model: Its name, the label `model`.
+    """
+
+    def __init__(self, families: Families, model: str) -> None:
+        self._families = families
+        self._model = model
+        self._features: frozenset[str] = frozenset()
+        self._versions: list[str] = []
+        self._info: tuple[str, ...] | None = None
+        self._margin = families.margin.labels(model)
+        self._p_value = families.p_value.labels(model)
+        self._score = families.score.labels(model)
+        self._queue_seconds = families.queue_seconds.labels(model)
+        self._batch_rows = families.batch_rows.labels(model)
+        for outcome in OUTCOMES:
+            families.reloads.labels(model, outcome)
+        self.stale(False)
+
+    def serving(
+        self,
+        calibration: Calibration,
+        *,
+        info: Mapping[str, str],
+        loaded_at: float,
+        features: Sequence[str],
+        queue_rows: Callable[[], int],
+    ) -> None:
+        """Describe what is served from now on. Counts of the version before are kept until the next
+        one comes: a scrape may not have seen the last of them.
+
+        Args:
+            info: The labels of `anomaly_model_info`, `INFO`.
+            loaded_at: Seconds since 1970, UTC.
+            features: Names that may be labels; what else is remarked shares one.
+            queue_rows: Asked at every scrape.
+        """
+        families, model = self._families, self._model
+        self._versions_are(info["version"])
+        self._features = frozenset(features[:MOST_FEATURES])
+        families.threshold.labels(model, LEVEL).set(calibration.threshold)
+        families.alpha.labels(model).set(calibration.alpha)
+        families.calibration_rows.labels(model).set(calibration.n)
+        if self._info is not None:
+            families.info.remove(*self._info)
+        self._info = (model, *(info[name] for name in INFO))
+        families.info.labels(*self._info).set(1)
+        families.loaded.labels(model).set(loaded_at)
+        families.queue_rows.labels(model).set_function(queue_rows)
+
+    def reloaded(self, outcome: str) -> None:
+        """Count an attempt to serve another version; one of `OUTCOMES`."""
+        self._families.reloads.labels(self._model, outcome).inc()
+
+    def stale(self, is_stale: bool) -> None:
+        """Whether what is served is not known to be what should be."""
+        self._families.stale.labels(self._model).set(is_stale)
+
+    def rows_scored(self, verdicts: Verdicts, calibration: Calibration, version: str) -> None:
+        """Count rows with their verdicts at the model's own alpha, and what was remarkable about
+        them."""
+        margins = calibration.margins(verdicts.scores)
+        # What lies above 1 is what is flagged; the float may differ from that by the tolerance.
+        above = np.maximum(margins, np.nextafter(1.0, 2.0))
+        self._margin.many(np.where(verdicts.is_anomaly, above, np.minimum(margins, 1.0)))
+        self._p_value.many(verdicts.p_values)
+        self._score.many(verdicts.scores)
+        flagged = int(verdicts.is_anomaly.sum())
+        self._families.scored.labels(self._model, version).inc(len(verdicts))
+        self._families.flagged.labels(self._model, version, LEVEL).inc(flagged)
+        for warning in verdicts.warnings:
+            self._remarked(warning)
+
+    def rows_rejected(self, rows_by_reason: Mapping[str, int]) -> None:
+        """Count rows that were not scored; the reasons are codes of ours."""
+        for reason, rows in rows_by_reason.items():
+            self._families.rejected.labels(self._model, reason).inc(rows)
+
+    def batch_scored(self, report: BatchReport) -> None:
+        """Count one batch."""
+        self._batch_rows.one(report.rows)
+        self.phase("forward", report.seconds)
+        for seconds in report.waits:
+            self._queue_seconds.one(seconds)
+
+    def phase(self, name: str, seconds: float) -> None:
+        """Count the time of one phase of an answer."""
+        self._families.phase_seconds.labels(self._model, name).one(seconds)
+
+    def _versions_are(self, version: str) -> None:
+        """From now on this one and the one before."""
+        families, model = self._families, self._model
+        others = [known for known in self._versions if known != version]
+        for old in others[:-1]:
+            families.scored.remove(model, old)
+            families.flagged.remove(model, old, LEVEL)
+        self._versions = [*others[-1:], version]
+        families.scored.labels(model, version)
+        families.flagged.labels(model, version, LEVEL)
 
     def _remarked(self, warning: ColumnWarning) -> None:
-        if warning.code in self._remarks:
+        counter = self._families.remarks.get(warning.code)
+        if counter is not None:
             known = warning.column in self._features
             feature = warning.column if known else OTHER_FEATURES
-            self._remarks[warning.code].labels(feature).inc(len(warning.rows))
+            counter.labels(self._model, feature).inc(len(warning.rows))

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from anomaly.errors import AnomalyError, DependencyDown
 from service.detectors import Served
-from service.metrics import Metrics
+from service.metrics import ModelMetrics
 
 log = logging.getLogger("service")
 
@@ -65,7 +65,7 @@ class Watcher:
         source: Source,
         serving: Callable[[], Served],
         serve: Callable[[Served], None],
-        metrics: Metrics,
+        metrics: ModelMetrics,
         seconds: float,
     ) -> None:
         self._source = source

@@ -169,7 +169,7 @@ class Exchange:
 
     def count(self) -> None:
         """Add the request to the metrics."""
-        self.scorer.metrics.request_answered(
+        self.scorer.common.metrics.request_answered(
             self.handler or str(getattr(self.scope.get("route"), "path", NO_HANDLER)),
             self.scope["method"],
             self.status,

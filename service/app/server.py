@@ -162,7 +162,7 @@ class Server:
         self.switch = Switch(served, common, gate)
         self._watcher = _watcher(settings, self.switch, origin)
         common.lifecycle = _lifecycle(self.switch, self._watcher)
-        common.metrics.stale(is_stale)
+        self.switch.metrics.stale(is_stale)
         self._socket = listen(settings.host, settings.port)
         self._metrics = _serve_metrics(settings, common.metrics)
         config = uvicorn.Config(
@@ -196,14 +196,14 @@ def _watcher(settings: Settings, switch: Switch, origin: Origin | None) -> Watch
     """A numbered version never moves; there is nothing to watch."""
     if origin is None or switch.served.alias is None:
         return None
-    metrics, seconds = switch.common.metrics, settings.reload.seconds
+    metrics, seconds = switch.metrics, settings.reload.seconds
     return Watcher(origin, lambda: switch.served, switch.serve, metrics, seconds)
 
 
 def _lifecycle(switch: Switch, watcher: Watcher | None) -> Lifecycle:
     def roll_back() -> Served:
         served = switch.roll_back() if watcher is None else watcher.roll_back(switch.roll_back)
-        switch.common.metrics.reloaded("rolled_back")
+        switch.metrics.reloaded("rolled_back")
         return served
 
     return Lifecycle(None if watcher is None else partial(watcher.look, again=True), roll_back)

@@ -13,6 +13,7 @@ from service.access.gate import Gate
 from service.app import create_app
 from service.app.edge import Edge
 from service.detectors import Served
+from service.metrics import ModelMetrics
 from service.routes.problems import ModelRejected
 from service.scoring.scorer import Common
 
@@ -40,6 +41,11 @@ class Switch:
     def served(self) -> Served:
         """The model that is served."""
         return self.current.scorer.served
+
+    @property
+    def metrics(self) -> ModelMetrics:
+        """Of the model, whichever version is served."""
+        return self.current.scorer.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

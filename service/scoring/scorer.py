@@ -61,7 +61,7 @@ class Scorer(Generic[Job, Result]):
         self.served = served
         self.common = common
         self.settings = common.settings
-        self.metrics = common.metrics
+        self.metrics = common.metrics.of(served.name)
         self.memory = common.memory
         self.batcher: Batcher[Job, Result] = Batcher(
             compute,
@@ -83,7 +83,6 @@ class Scorer(Generic[Job, Result]):
         self.metrics.serving(
             served.detector.calibration,
             info={
-                "model": served.name,
                 "version": served.version,
                 "run_id": served.run_id,
                 "alias": served.alias or "",
@@ -99,7 +98,7 @@ class Scorer(Generic[Job, Result]):
         """Count rows with their verdicts at the model's own alpha."""
         served = self.served
         calibration = served.detector.calibration
-        self.metrics.rows_scored(verdicts, calibration, (served.name, served.version))
+        self.metrics.rows_scored(verdicts, calibration, served.version)
 
     @property
     def is_ready(self) -> bool:

@@ -105,7 +105,7 @@ class Caller:
 
     def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Every sample that a scrape would see, by name and labels; without creation times."""
-        text = generate_latest(self.app.scorer.metrics.registry).decode()
+        text = generate_latest(self.app.scorer.common.metrics.registry).decode()
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in text_string_to_metric_families(text)

@@ -10,20 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics import parser as strict
 from prometheus_client.parser import text_string_to_metric_families
 
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from service.app import create_app
 from service.app.edge import Edge
 from service.collectors import MOST_PENDING, Distribution, Summary
-from service.metrics import LEVEL, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metrics
+from service.detectors import Served
+from service.metrics import LEVEL, MARGINS, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metrics
+from service.scoring.scorer import Common
+from service.settings import Settings
 from tests.service.pumps import Caller, as_request, normal_records
 
-MODEL = (("model", "pumps"), ("version", "unregistered"))
-PUMPS_1 = ("pumps", "1")
+PUMPS = ("model", "pumps")
+MODEL = (PUMPS, ("version", "unregistered"))
 INFO = {
-    "model": "pumps",
     "version": "1",
     "run_id": "",
     "alias": "",
@@ -54,9 +59,10 @@ def test_a_histogram_of_an_array_is_the_histogram_of_its_values(
     ours.register(distribution)
     one_by_one = Histogram("p", "p", buckets=P_VALUES, registry=theirs)
 
-    distribution.many(np.array(values, dtype=np.float64))
+    histogram = distribution.labels()
+    histogram.many(np.array(values, dtype=np.float64))
     for value in more:
-        distribution.one(value)
+        histogram.one(value)
     for value in [*values, *more]:
         one_by_one.observe(value)
 
@@ -72,15 +78,15 @@ def test_a_histogram_of_an_array_is_the_histogram_of_its_values(
 
 def test_nothing_is_lost_or_counted_twice_while_others_count_and_scrape() -> None:
     registry = CollectorRegistry()
-    distribution = Distribution("d", "d", (1.0,), "who", ("a",))
+    distribution = Distribution("d", "d", (1.0,), ("who",))
     registry.register(distribution)
 
     def count(label: str) -> None:
         for number in range(3 * MOST_PENDING):
-            distribution.one(float(number % 3), label)
+            distribution.labels(label).one(float(number % 3))
             if number % 500 == 0:
                 generate_latest(registry)
-        distribution.many(np.ones(7), label)
+        distribution.labels(label).many(np.ones(7))
 
     threads = [Thread(target=count, args=(label,)) for label in "aabb"]
     for thread in threads:
@@ -95,13 +101,28 @@ def test_nothing_is_lost_or_counted_twice_while_others_count_and_scrape() -> Non
         assert f'd_sum{{who="{label}"}} {2 * (3 * MOST_PENDING + 7)}.0' in text
 
 
+def test_where_bounds_are_negative_a_strict_reader_of_openmetrics_is_content() -> None:
+    """It refuses a sum, because that could fall, and a count without a sum."""
+    registry = CollectorRegistry()
+    margins = Distribution("m", "m", MARGINS, ("model",))
+    registry.register(margins)
+
+    margins.labels("pumps").many(np.array([-3.0, 0.2, 1.5]))
+
+    write, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
+    found_in = strict.text_string_to_metric_families
+    (family,) = found_in(write(registry).decode())  # type: ignore[no-untyped-call]
+    found = {sample.labels["le"]: sample.value for sample in family.samples}
+    assert (found["-1"], found["1"], found["+Inf"]) == (1, 2, 3)
+
+
 def test_a_summary_adds_up() -> None:
     registry = CollectorRegistry()
     summary = Summary("s", "s")
     registry.register(summary)
 
-    summary.many(np.array([1.0, 2.5]))
-    summary.many(np.array([-1.0]))
+    summary.labels().many(np.array([1.0, 2.5]))
+    summary.labels().many(np.array([-1.0]))
 
     assert samples(registry) == {("s_count", ""): 3.0, ("s_sum", ""): 2.5}
 
@@ -122,12 +143,17 @@ def test_counts_equal_what_was_sent(caller: Caller, detector: Detector) -> None:
     assert found[("anomaly_rows_scored_total", MODEL)] == 90
     flagged = found[("anomaly_rows_flagged_total", (("level", LEVEL), *MODEL))]
     assert flagged == verdicts.is_anomaly.sum() >= 5
-    assert found[("anomaly_score_count", ())] == found[("anomaly_p_value_count", ())] == 90
-    assert found[("anomaly_score_sum", ())] == pytest.approx(verdicts.scores.sum())
-    assert found[("anomaly_p_value_bucket", (("le", "0.05"),))] == (verdicts.p_values <= 0.05).sum()
+    assert (
+        found[("anomaly_score_count", (PUMPS,))] == found[("anomaly_p_value_count", (PUMPS,))] == 90
+    )
+    assert found[("anomaly_score_sum", (PUMPS,))] == pytest.approx(verdicts.scores.sum())
+    assert (
+        found[("anomaly_p_value_bucket", (("le", "0.05"), PUMPS))]
+        == (verdicts.p_values <= 0.05).sum()
+    )
     missing = np.isnan(records.columns["pressure"]).sum()
-    assert found[("anomaly_input_missing_total", (("feature", "pressure"),))] == missing > 0
-    assert found[("anomaly_rejected_rows_total", (("reason", "not_a_number"),))] == 2
+    assert found[("anomaly_input_missing_total", (("feature", "pressure"), PUMPS))] == missing > 0
+    assert found[("anomaly_rejected_rows_total", (PUMPS, ("reason", "not_a_number")))] == 2
     requests = {
         dict(labels)["status"]: value
         for (name, labels), value in found.items()
@@ -135,9 +161,9 @@ def test_counts_equal_what_was_sent(caller: Caller, detector: Detector) -> None:
     }
     assert requests == {"200": 3, "422": 1, "400": 1}
     assert found[("http_request_duration_seconds_count", (("handler", "/v1/score"),))] == 5
-    assert found[("anomaly_batch_rows_sum", ())] == 90
-    assert found[("anomaly_inference_seconds_count", (("phase", "respond"),))] == 3
-    assert found[("anomaly_queue_rows", ())] == 0
+    assert found[("anomaly_batch_rows_sum", (PUMPS,))] == 90
+    assert found[("anomaly_inference_seconds_count", (PUMPS, ("phase", "respond")))] == 3
+    assert found[("anomaly_queue_rows", (PUMPS,))] == 0
 
 
 def test_the_threshold_in_force_and_its_grounds_are_told(
@@ -146,9 +172,9 @@ def test_the_threshold_in_force_and_its_grounds_are_told(
     found = caller.samples()
     info = [dict(labels) for (name, labels) in found if name == "anomaly_model_info"]
 
-    assert found[("anomaly_threshold", (("level", LEVEL),))] == detector.calibration.threshold
-    assert found[("anomaly_target_false_alarm_ratio", ())] == detector.calibration.alpha
-    assert found[("anomaly_calibration_rows", ())] == detector.calibration.n
+    assert found[("anomaly_threshold", (("level", LEVEL), PUMPS))] == detector.calibration.threshold
+    assert found[("anomaly_target_false_alarm_ratio", (PUMPS,))] == detector.calibration.alpha
+    assert found[("anomaly_calibration_rows", (PUMPS,))] == detector.calibration.n
     assert [labels.keys() for labels in info] == [
         {"model", "version", "run_id", "alias", "digest", "device"}
     ]
@@ -162,9 +188,8 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
     flagged = calibration.is_anomaly(p_values)
     metrics = Metrics()
 
-    metrics.rows_scored(
-        Verdicts(scores, p_values, flagged, calibration.alpha, ()), calibration, PUMPS_1
-    )
+    verdicts = Verdicts(scores, p_values, flagged, calibration.alpha, ())
+    metrics.of("pumps").rows_scored(verdicts, calibration, "1")
 
     found = samples(metrics.registry)
     up_to_one = found[("anomaly_score_margin_ratio_bucket", "1")]
@@ -174,7 +199,8 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
 def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     wide = Schema(tuple(Column(f"x{i}", Kind.NUMERIC) for i in range(MOST_FEATURES + 20)))
     metrics = Metrics()
-    metrics.serving(
+    pumps = metrics.of("pumps")
+    pumps.serving(
         detector.calibration,
         info=INFO,
         loaded_at=0.0,
@@ -186,9 +212,8 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     )
     none = np.zeros(0)
 
-    metrics.rows_scored(
-        Verdicts(none, none, none.astype(bool), 0.01, warnings), detector.calibration, PUMPS_1
-    )
+    verdicts = Verdicts(none, none, none.astype(bool), 0.01, warnings)
+    pumps.rows_scored(verdicts, detector.calibration, "1")
 
     text = generate_latest(metrics.registry).decode()
     counts = {
@@ -199,6 +224,47 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     }
     assert len(counts) == MOST_FEATURES + 1
     assert counts[OTHER_FEATURES] == 40
+
+
+def test_two_models_share_a_registry_and_no_counts(served: Served, served_numbers: Served) -> None:
+    common = Common(Settings(model="pumps"))
+    pumps, others = (Caller(create_app(of, common)) for of in (served, served_numbers))
+    for caller in (pumps, others):
+        caller.app.scorer.begin()
+
+    pumps.score(as_request(normal_records(4)))
+
+    found = pumps.samples()
+    assert found == others.samples()
+    for name, rest in (
+        ("anomaly_rows_scored_total", (("version", "unregistered"),)),
+        ("anomaly_p_value_count", ()),
+        ("anomaly_score_count", ()),
+        ("anomaly_batch_rows_sum", ()),
+        ("anomaly_score_margin_ratio_bucket", (("le", "+Inf"),)),
+    ):
+        by_model = [
+            found[(name, tuple(sorted((("model", model), *rest))))]
+            for model in ("pumps", "numbers")
+        ]
+        assert by_model == [4, 0]
+    assert {dict(labels)["model"] for name, labels in found if name == "anomaly_model_info"} == {
+        "pumps",
+        "numbers",
+    }
+
+
+def test_every_metric_of_a_model_names_it(caller: Caller) -> None:
+    caller.score(as_request(normal_records(4)))
+
+    names = {
+        name: dict(labels).get("model")
+        for name, labels in caller.samples()
+        if name.startswith("anomaly_")
+    }
+
+    assert len(names) > 20
+    assert set(names.values()) == {"pumps"}
 
 
 def test_two_applications_do_not_share_their_counts(make_app: Callable[..., Edge]) -> None:
@@ -228,7 +294,7 @@ def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Det
     metrics = Metrics()
     kept = []
     for version in "12345":
-        metrics.serving(
+        metrics.of("pumps").serving(
             detector.calibration,
             info={**INFO, "version": version},
             loaded_at=float(version),

@@ -57,7 +57,7 @@ class Bench:
         self.metrics = Metrics()
         self.refuses: set[str] = set()
         self.watcher = Watcher(
-            self.shelf, lambda: self.served[-1], self.serve, self.metrics, seconds
+            self.shelf, lambda: self.served[-1], self.serve, self.metrics.of("pumps"), seconds
         )
 
     def serve(self, served: Served) -> None:
@@ -69,11 +69,11 @@ class Bench:
         """Outcomes that were counted, and `stale`."""
         lines = generate_latest(self.metrics.registry).decode().splitlines()
         found = {
-            line.split('"')[1]: float(line.split()[-1])
+            line.split('"')[3]: float(line.split()[-1])
             for line in lines
             if line.startswith("anomaly_model_reload_total{") and not line.endswith(" 0.0")
         }
-        (stale,) = (line for line in lines if line.startswith("anomaly_model_stale "))
+        (stale,) = (line for line in lines if line.startswith("anomaly_model_stale{"))
         return {**found, "stale": float(stale.split()[-1])}
 
 

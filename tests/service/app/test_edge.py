@@ -107,7 +107,8 @@ def test_a_full_queue_is_503_with_a_time_to_wait(
 
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
     assert int(answer.headers["retry-after"]) >= 1
-    assert caller.samples()[("anomaly_rejected_rows_total", (("reason", "overloaded"),))] == 3
+    reason = (("model", "pumps"), ("reason", "overloaded"))
+    assert caller.samples()[("anomaly_rejected_rows_total", reason)] == 3
 
 
 def test_hostile_labels_add_no_more_than_ten_series(caller: Caller) -> None:

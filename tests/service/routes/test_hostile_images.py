@@ -108,10 +108,8 @@ def test_many_faults_are_counted_and_some_are_listed(image_caller: ImageCaller) 
 
     assert len(answer.json()["errors"]) == MOST_LISTED
     assert "40 of 40" in answer.json()["detail"]
-    rejected = image_caller.samples()[
-        ("anomaly_rejected_rows_total", (("reason", "image_format"),))
-    ]
-    assert rejected == 40
+    reason = (("model", "weave"), ("reason", "image_format"))
+    assert image_caller.samples()[("anomaly_rejected_rows_total", reason)] == 40
 
 
 @pytest.mark.parametrize(

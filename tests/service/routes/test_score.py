@@ -243,7 +243,7 @@ def test_the_policy_ignore_only_counts_unseen_categories(
     body["rows"][0][3] = "mars"
 
     assert caller.score(body).json()["warnings"] == []
-    counted = ("anomaly_input_unseen_category_total", (("feature", "site"),))
+    counted = ("anomaly_input_unseen_category_total", (("feature", "site"), ("model", "pumps")))
     assert caller.samples()[counted] == 1
 
 

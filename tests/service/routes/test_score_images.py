@@ -25,7 +25,8 @@ from tests.textiles import normal_images, torn
 
 IMAGES = normal_images(6, seed=5)
 FILES = files_of(IMAGES)
-MODEL = (("model", "weave"), ("version", "unregistered"))
+WEAVE = ("model", "weave")
+MODEL = (WEAVE, ("version", "unregistered"))
 
 
 def large(pixels: Any, times: int = 3) -> Any:
@@ -114,8 +115,8 @@ def test_callers_at_the_same_time_get_their_own_images(
         assert answer.json()["scores"] == expected[pick].tolist()
     found = caller.samples()
     sent = sum(map(len, picks))
-    assert found[("anomaly_batch_rows_sum", ())] == sent
-    assert found[("anomaly_batch_rows_count", ())] < len(picks)  # scored together
+    assert found[("anomaly_batch_rows_sum", (WEAVE,))] == sent
+    assert found[("anomaly_batch_rows_count", (WEAVE,))] < len(picks)  # scored together
     assert found[("anomaly_rows_scored_total", MODEL)] == sent
 
 
@@ -243,7 +244,7 @@ def test_one_bad_image_in_strict_mode_scores_nothing(image_caller: ImageCaller) 
     assert "mode=partial" in answer.json()["detail"]
     found = image_caller.samples()
     assert found[("anomaly_rows_scored_total", MODEL)] == 0
-    assert found[("anomaly_rejected_rows_total", (("reason", "image_truncated"),))] == 1
+    assert found[("anomaly_rejected_rows_total", (WEAVE, ("reason", "image_truncated")))] == 1
 
 
 def test_images_are_counted_like_rows(
@@ -258,11 +259,11 @@ def test_images_are_counted_like_rows(
     assert found[("anomaly_rows_scored_total", MODEL)] == 8
     flagged = found[("anomaly_rows_flagged_total", (("level", "anomaly"), *MODEL))]
     assert flagged == verdicts.is_anomaly.sum() >= 1
-    assert found[("anomaly_score_sum", ())] == pytest.approx(verdicts.scores.sum())
-    assert found[("anomaly_rejected_rows_total", (("reason", "image_empty"),))] == 2
-    assert found[("anomaly_rejected_rows_total", (("reason", "image_format"),))] == 1
-    assert found[("anomaly_inference_seconds_count", (("phase", "decode"),))] == 2
-    assert found[("anomaly_inference_seconds_count", (("phase", "respond"),))] == 2
+    assert found[("anomaly_score_sum", (WEAVE,))] == pytest.approx(verdicts.scores.sum())
+    assert found[("anomaly_rejected_rows_total", (WEAVE, ("reason", "image_empty")))] == 2
+    assert found[("anomaly_rejected_rows_total", (WEAVE, ("reason", "image_format")))] == 1
+    assert found[("anomaly_inference_seconds_count", (WEAVE, ("phase", "decode")))] == 2
+    assert found[("anomaly_inference_seconds_count", (WEAVE, ("phase", "respond")))] == 2
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,7 @@ def test_when_too_many_images_wait_more_are_refused(
     assert {answer.json()["code"] for answer in refused} == {"overloaded"}
     assert all("retry-after" in answer.headers for answer in refused)
     assert "images wait already" in refused[0].json()["detail"]
-    rejected = caller.samples()[("anomaly_rejected_rows_total", (("reason", "overloaded"),))]
+    rejected = caller.samples()[("anomaly_rejected_rows_total", (WEAVE, ("reason", "overloaded")))]
     assert rejected == 3 * len(refused)
 
 
