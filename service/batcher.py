@@ -110,15 +110,16 @@ class Batcher(Generic[Job, Result]):
     def is_full(self) -> bool:
         return self._waiting_rows >= self._max_rows
 
-    async def submit(self, job: Job, rows: int, *, is_slow: bool = False) -> Result:
-        """The result of one job.
+    def enqueue(self, job: Job, rows: int, *, is_slow: bool = False) -> asyncio.Future[Result]:
+        """The result of one job, when there is one; cancelled before, it is not computed.
 
         Args:
             is_slow: Whether its rows take longer than others.
 
         Raises:
             Overloaded: the queue is full, or closed.
-            Exception: whatever `compute` raised for this job alone.
+            Exception: in the future, whatever `compute` raised for this job alone, or `Overloaded`
+                for one that waited too long.
         """
         if self._closed:
             raise Overloaded("the service is stopping. Ask another instance.", rows)
@@ -137,7 +138,7 @@ class Batcher(Generic[Job, Result]):
             self._is_busy = True
             self._idle.clear()
             loop.call_soon(self._begin)
-        return await future
+        return future
 
     async def close(self) -> None:
         """Finish what waits, take nothing more."""

@@ -6,32 +6,27 @@ request is counted.
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from secrets import token_hex
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
+from service.app.lane import ADMITTED, Lane
+from service.app.own_headers import Headers, own_headers, request_id_of
 from service.metrics import NO_HANDLER
+from service.routes import SCORE_PATH
 from service.routes.body import Direct, Post
 from service.routes.inference_errors import as_told_at
-from service.routes.problems import MEDIA_TYPE, response_for, response_to
+from service.routes.problems import MEDIA_TYPE, logged, response_for, response_to
 from service.scoring.images import Images
 from service.scoring.scorer import Scorer
 from service.scoring.tables import Tables
 
-Headers: TypeAlias = list[tuple[bytes, bytes]]
-
-log = logging.getLogger("service")
-
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 KEPT_HEADERS = ("allow", "content-range", "retry-after")
 """Of an answer of the framework's that is replaced by a problem document."""
 
@@ -45,6 +40,7 @@ class Edge:
         direct: By path, what answers without it.
         scoring: Those paths that score.
         gate: Whom it lets pass; None lets everyone.
+        lanes: By URL, what answers usual score requests sooner; see `service.app.express`.
     """
 
     def __init__(
@@ -59,6 +55,11 @@ class Edge:
         self.direct = direct
         self.scoring = frozenset(path for path, way in direct.items() if way.method == "POST")
         self.gate = gate
+        self.lanes = (
+            {SCORE_PATH.encode("ascii"): Lane(requests, gate, SCORE_PATH)}
+            if isinstance(requests, Tables)
+            else {}
+        )
 
     @property
     def scorer(self) -> Scorer[Any, Any]:
@@ -71,7 +72,7 @@ class Edge:
             return
         exchange = Exchange(scope, receive, send, self.scorer)
         try:
-            if self.gate is not None:
+            if self.gate is not None and ADMITTED not in scope["state"]:
                 given = exchange.headers.get(b"authorization", b"").decode("latin-1")
                 self.gate.check(scope["path"], given, self.scoring)
             direct = self.direct.get(scope["path"])
@@ -105,8 +106,7 @@ class Exchange:
         self.headers = dict(reversed(scope["headers"]))
         length = self.headers.get(b"content-length", b"0")
         self.body_pending = length != b"0" or b"transfer-encoding" in self.headers
-        given = self.headers.get(b"x-request-id", b"").decode("latin-1")
-        self.request_id = given if _SANE_ID.fullmatch(given) else token_hex(16)
+        self.request_id = request_id_of(self.headers)
         scope.setdefault("state", {}).update(request_id=self.request_id, scorer=scorer)
         self._receive = receive
         self._send = send
@@ -157,9 +157,7 @@ class Exchange:
 
     async def fail(self, error: Exception) -> None:
         """Answer with the problem that an error is."""
-        response = response_to(error, self.request_id)
-        if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("request %s failed", self.request_id, exc_info=error)
+        response = logged(response_to(error, self.request_id), error, self.request_id)
         if self._replaced:
             return  # The framework gave an answer before it passed the error on.
         if self.status:
@@ -191,13 +189,6 @@ class Exchange:
         await self.answer(response)
 
     def _own_headers(self) -> Headers:
-        found = [
-            (b"x-request-id", self.request_id.encode("ascii")),
-            (b"x-content-type-options", b"nosniff"),
-        ]
         # The rest of a body that nobody will read must not keep the connection.
-        if self.scorer.common.draining or (
-            self.body_pending and self.status >= HTTPStatus.BAD_REQUEST
-        ):
-            found.append((b"connection", b"close"))
-        return found
+        unread = self.body_pending and self.status >= HTTPStatus.BAD_REQUEST
+        return own_headers(self.request_id, closing=self.scorer.common.draining or unread)

@@ -13,11 +13,11 @@ from typing import Any
 
 import uvicorn
 from prometheus_client import start_http_server
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from anomaly.errors import ConfigInvalid
 from service.access.gate import Gate
 from service.access.keys import KeyFile
+from service.app.express import ExpressHttp
 from service.app.switch import Switch
 from service.detectors import Served
 from service.lifecycle import Lifecycle
@@ -32,7 +32,7 @@ from service.wire.answer import JSON, Problem
 BACKLOG = 2048
 
 
-class GuardedHttp(HttpToolsProtocol):
+class GuardedHttp(ExpressHttp):
     """HTTP/1.1, with the limits on headers that uvicorn does not have.
 
     Without them one client can fill the memory with a header that never ends, and a few hundred

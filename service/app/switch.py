@@ -12,6 +12,7 @@ from anomaly.image_detector import AnyDetector
 from service.access.gate import Gate
 from service.app import create_app
 from service.app.edge import Edge
+from service.app.lane import Lane
 from service.detectors import Served
 from service.metrics import ModelMetrics
 from service.routes.problems import ModelRejected
@@ -52,6 +53,10 @@ class Switch:
             await self._live(receive, send)
         else:
             await self.current(scope, receive, send)
+
+    def lane(self, url: bytes) -> Lane | None:
+        """What answers usual score requests of that path; see `service.app.express`."""
+        return self.current.lanes.get(url)
 
     def serve(self, served: Served) -> None:
         """Serve another version from the next request on; from any thread.

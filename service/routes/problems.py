@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 from fastapi import Response
@@ -20,6 +21,8 @@ from service.wire.refusals import (
     RowError,
     TooLarge,
 )
+
+log = logging.getLogger("service")
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -97,6 +100,13 @@ def response_to(error: Exception, request_id: str) -> Response:
     elif known[0] is HTTPStatus.UNAUTHORIZED:
         answer.headers["www-authenticate"] = "Bearer"
     return answer
+
+
+def logged(response: Response, error: Exception, request_id: str) -> Response:
+    """The response, a bug's with what the log must tell."""
+    if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request %s failed", request_id, exc_info=error)
+    return response
 
 
 def response_for(status: HTTPStatus, request_id: str) -> Response:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
 
 from service.batcher import Overloaded
@@ -30,15 +28,15 @@ class Memory:
     def is_full(self) -> bool:
         return self._held >= self._most
 
-    @contextmanager
-    def share(self) -> Iterator[Share]:
-        """What one request holds; given back at the end, whatever that was."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            with self._lock:
-                self._held -= share.held_bytes
+    def share(self) -> Share:
+        """What one request holds; given back at the end of its context, or when it is released."""
+        return Share(self)
+
+    def give_back(self, of: Share) -> None:
+        """See `Share.release`."""
+        with self._lock:
+            self._held -= of.held_bytes
+            of.held_bytes = 0
 
     def take(self, count: int, of: Share) -> None:
         """See `Share.take`."""
@@ -58,6 +56,8 @@ class Memory:
 class Share:
     """What one request holds."""
 
+    __slots__ = ("_memory", "held_bytes")
+
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self.held_bytes = 0
@@ -69,3 +69,13 @@ class Share:
             Overloaded: others hold so much that there is no room.
         """
         self._memory.take(count, self)
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._memory.give_back(self)
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

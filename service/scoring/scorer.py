@@ -106,13 +106,13 @@ class Scorer(Generic[Job, Result]):
         return not (self.common.draining or self.batcher.is_full or self.memory.is_full)
 
     async def score(self, job: Job, rows: int, *, is_slow: bool = False) -> Result:
-        """The result of a job of so many rows; see `Batcher.submit`.
+        """The result of a job of so many rows; see `Batcher.enqueue`.
 
         Raises:
             Overloaded: too many rows wait; they are counted.
         """
         try:
-            return await self.batcher.submit(job, rows, is_slow=is_slow)
+            return await self.batcher.enqueue(job, rows, is_slow=is_slow)
         except Overloaded as error:
             self.metrics.rows_rejected({error.code: error.rows})
             raise

@@ -72,9 +72,24 @@ class Tables:
         request = await self.read_json(body)
         if explain or request.n_rows > LARGE_ANSWER_ROWS:
             return await self.respond(request, JSON.encode, request_id, explain=explain)
-        result = await self.result(request, explain=explain)
+        return self.encoded(request, await self.result(request, explain=explain), request_id)
+
+    def usual(self, body: bytes) -> ScoreRequest | None:
+        """The request that JSON is, if it is of the kind that `enqueue` takes."""
+        return self._reader.usual(body)
+
+    def enqueue(self, request: ScoreRequest) -> asyncio.Future[Result]:
+        """Have a usual request scored; see `usual`.
+
+        Raises:
+            Overloaded: too many rows wait.
+        """
+        return self.scorer.batcher.enqueue(Job(request.records), request.n_rows)
+
+    def encoded(self, request: ScoreRequest, result: Result, request_id: str) -> bytes:
+        """The JSON answer to a request that asked for no explanation."""
         started = perf_counter()
-        encoded = JSON.encode(self._told(request, result, request_id, explain))
+        encoded = JSON.encode(self._told(request, result, request_id, explain=False))
         self.metrics.phase("respond", perf_counter() - started)
         return encoded
 
@@ -95,7 +110,7 @@ class Tables:
         started = perf_counter()
         try:
             return await asyncio.to_thread(
-                lambda: write(self._told(request, result, request_id, explain))
+                lambda: write(self._told(request, result, request_id, explain=explain))
             )
         finally:
             self.metrics.phase("respond", perf_counter() - started)
@@ -140,7 +155,7 @@ class Tables:
         return result
 
     def _told(
-        self, request: ScoreRequest, result: Result, request_id: str, explain: bool
+        self, request: ScoreRequest, result: Result, request_id: str, *, explain: bool
     ) -> Answer:
         silent = self.settings.unseen_category is UnseenCategory.IGNORE
         return to_answer(

@@ -21,11 +21,22 @@ from service.wire.values import LARGEST_EXACT_INTEGER
 MOST_ORDERS = 64
 """Orders of columns that are remembered: each caller has one."""
 
+MOST_REMEMBERED_BYTES = 64 * 2**10
+"""Of the text of an order: white space can make it as long as a body."""
+
+NO_COLUMNS = msgspec.Raw(b"")
+
+LARGEST_SQUARE = float(LARGEST_EXACT_INTEGER) ** 2
+
 
 class Numbers(msgspec.Struct, forbid_unknown_fields=True):
-    """A body of rows, or of records; nothing but numbers and null."""
+    """A body of rows, or of records; nothing but numbers and null.
 
-    columns: tuple[str, ...] | UnsetType = UNSET
+    The columns stay text: every caller sends the same again and again, and to look the text up is
+    cheaper than to read it.
+    """
+
+    columns: msgspec.Raw = NO_COLUMNS
     rows: list[list[float | None]] | UnsetType = UNSET
     records: list[dict[str, float | None]] | UnsetType = UNSET
     alpha: float | None = None
@@ -41,7 +52,9 @@ class NumberReader:
         self._never_missing = not all(column.nullable for column in schema.required)
         self._limits = limits
         self._decoder = msgspec.json.Decoder(Numbers)
-        self._orders: dict[tuple[str, ...], Int64] = {}
+        self._names_decoder = msgspec.json.Decoder(tuple[str, ...])
+        self._own_order = np.arange(len(self._names))
+        self._orders: dict[bytes, Int64] = {}
 
     def read(self, body: bytes) -> tuple[Records, Numbers] | None:
         """The rows and what came with them, or None if anything is unusual."""
@@ -58,15 +71,13 @@ class NumberReader:
 
     def _matrix(self, numbers: Numbers) -> Float64 | None:
         """(N, C) in the order of the schema."""
-        match numbers:
-            case Numbers(columns=UnsetType(), rows=UnsetType(), records=list(records)):
-                return self._from_records(records)
-            case Numbers(columns=tuple(columns), rows=list(rows), records=UnsetType()):
-                if (order := self._order(columns)) is None:
-                    return None
-                matrix = self._array(rows)
-                return matrix if matrix is None or columns == self._names else matrix[:, order]
-        return None
+        columns, rows, records = bytes(numbers.columns), numbers.rows, numbers.records
+        if isinstance(records, list):
+            return self._from_records(records) if rows is UNSET and not columns else None
+        if not isinstance(rows, list) or (order := self._order(columns)) is None:
+            return None
+        matrix = self._array(rows)
+        return matrix if matrix is None or order is self._own_order else matrix[:, order]
 
     def _from_records(self, records: Sequence[dict[str, float | None]]) -> Float64 | None:
         if any(len(record) != len(self._names) for record in records):
@@ -85,23 +96,33 @@ class NumberReader:
             return None
         return matrix if matrix.shape == (len(rows), len(self._names)) else None
 
-    def _order(self, columns: tuple[str, ...]) -> Int64 | None:
+    def _order(self, columns: bytes) -> Int64 | None:
         """Where each column of the schema stands among those sent, if they are the same. Bodies are
         read in several threads at once."""
         known = self._orders.get(columns)
-        if known is not None:
-            return known
-        if len(columns) != len(self._names) or set(columns) != set(self._names):
+        return known if known is not None else self._new_order(columns)
+
+    def _new_order(self, columns: bytes) -> Int64 | None:
+        try:
+            names = self._names_decoder.decode(columns)
+        except (ValueError, RecursionError):
             return None
-        place = {name: at for at, name in enumerate(columns)}
+        if len(names) != len(self._names) or set(names) != set(self._names):
+            return None
+        place = {name: at for at, name in enumerate(names)}
         order = np.array([place[name] for name in self._names], dtype=np.int64)
+        order = self._own_order if names == self._names else order
         if len(self._orders) >= MOST_ORDERS:
             self._orders = {}
-        self._orders[columns] = order
+        if len(columns) <= MOST_REMEMBERED_BYTES:
+            self._orders[columns] = order
         return order
 
     def _is_sound(self, matrix: Float64) -> bool:
         """Whether every row may be scored as it is. JSON has no other NaN than null."""
+        # No square exceeds their sum, and a sum with NaN is below nothing: one pass for the usual.
+        if np.vdot(matrix, matrix) < LARGEST_SQUARE:
+            return True
         exact = np.abs(matrix) < LARGEST_EXACT_INTEGER
         if exact.all():
             return True

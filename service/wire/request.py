@@ -101,6 +101,15 @@ class Reader:
         self._limits = limits
         self._numbers = NumberReader(schema, limits)
 
+    def usual(self, body: bytes) -> ScoreRequest | None:
+        """The request, if it is rows of numbers, at the model's own alpha, with nothing wrong."""
+        if (found := self._numbers.read(body)) is None:
+            return None
+        records, sent = found
+        if sent.alpha is not None or sent.mode not in (None, Mode.STRICT):
+            return None
+        return _sound(records, None, Mode.STRICT)
+
     def read(self, body: bytes) -> ScoreRequest:
         """Read a request.
 
@@ -113,9 +122,12 @@ class Reader:
         if (found := self._numbers.read(body)) is None:
             return parse(body, self._schema, self._limits)
         records, sent = found
-        alpha, mode = _alpha(sent.alpha), _mode(sent.mode)
-        rows = np.arange(len(records))
-        return ScoreRequest(records, rows, len(records), {}, alpha, mode, ())
+        return _sound(records, _alpha(sent.alpha), _mode(sent.mode))
+
+
+def _sound(records: Records, alpha: float | None, mode: Mode) -> ScoreRequest:
+    """A request without any fault."""
+    return ScoreRequest(records, np.arange(len(records)), len(records), {}, alpha, mode, ())
 
 
 def parse(body: bytes, schema: Schema, limits: Limits) -> ScoreRequest:

@@ -61,7 +61,7 @@ def test_every_caller_gets_its_own_rows_or_its_own_error(
         async def call(job: Job, delay: int) -> Job:
             for _ in range(delay):
                 await asyncio.sleep(0)
-            return await shared.submit(job, len(job))
+            return await shared.enqueue(job, len(job))
 
         answers = await asyncio.gather(
             *(call(job, delay) for job, delay in callers), return_exceptions=True
@@ -82,7 +82,7 @@ def test_what_arrives_in_one_tick_is_one_batch() -> None:
 
     async def main() -> None:
         shared = batcher(compute)
-        await asyncio.gather(*(shared.submit((i,), 1) for i in range(10)))
+        await asyncio.gather(*(shared.enqueue((i,), 1) for i in range(10)))
         await shared.close()
 
     asyncio.run(main())
@@ -95,8 +95,8 @@ def test_a_batch_holds_no_more_rows_than_it_may_and_no_job_is_split() -> None:
 
     async def main() -> None:
         shared = batcher(compute, max_batch_rows=4)
-        await asyncio.gather(*(shared.submit((i,) * 3, 3) for i in range(3)))
-        await shared.submit((9,) * 100, 100)
+        await asyncio.gather(*(shared.enqueue((i,) * 3, 3) for i in range(3)))
+        await shared.enqueue((9,) * 100, 100)
         await shared.close()
 
     asyncio.run(main())
@@ -128,21 +128,21 @@ def test_a_full_queue_turns_rows_away_and_takes_them_again_later() -> None:
     async def main() -> None:
         gate = Gate()
         shared = Batcher(gate, max_rows=4, max_batch_rows=100, on_batch=ignore)
-        first = asyncio.create_task(shared.submit((0,), 1))
+        first = asyncio.ensure_future(shared.enqueue((0,), 1))
         await until(gate.entered)
-        waiting = [asyncio.create_task(shared.submit((i, i), 2)) for i in (1, 2)]
+        waiting = [asyncio.ensure_future(shared.enqueue((i, i), 2)) for i in (1, 2)]
         await asyncio.sleep(0)
 
         assert (shared.waiting_rows, shared.is_full) == (4, True)
         with pytest.raises(Overloaded) as refused:
-            await shared.submit((3,), 1)
+            await shared.enqueue((3,), 1)
         assert (refused.value.rows, refused.value.retry_seconds) == (1, 1)
 
         gate.open.set()
         assert await first == (0,)
         assert await asyncio.gather(*waiting) == [(1, 1), (2, 2)]
         assert shared.waiting_rows == 0
-        assert await shared.submit((3,), 1) == (3,)
+        assert await shared.enqueue((3,), 1) == (3,)
         await shared.close()
 
     asyncio.run(main())
@@ -151,7 +151,7 @@ def test_a_full_queue_turns_rows_away_and_takes_them_again_later() -> None:
 def test_a_job_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
     async def main() -> Job:
         shared = batcher(Doubler(), max_rows=4)
-        answer = await shared.submit((1,) * 50, 50)
+        answer = await shared.enqueue((1,) * 50, 50)
         await shared.close()
         return answer
 
@@ -162,10 +162,10 @@ def test_a_job_that_nobody_waits_for_is_never_computed() -> None:
     async def main() -> list[Job]:
         gate = Gate()
         shared = Batcher(gate, max_rows=100, max_batch_rows=100, on_batch=ignore)
-        first = asyncio.create_task(shared.submit((0,), 1))
+        first = asyncio.ensure_future(shared.enqueue((0,), 1))
         await until(gate.entered)
-        gone = asyncio.create_task(shared.submit((1,), 1))
-        stays = asyncio.create_task(shared.submit((2,), 1))
+        gone = asyncio.ensure_future(shared.enqueue((1,), 1))
+        stays = asyncio.ensure_future(shared.enqueue((2,), 1))
         await asyncio.sleep(0)
         gone.cancel()
         gate.open.set()
@@ -182,14 +182,14 @@ def test_closing_finishes_what_waits_and_takes_nothing_more() -> None:
     async def main() -> None:
         gate = Gate()
         shared = Batcher(gate, max_rows=100, max_batch_rows=1, on_batch=ignore)
-        waiting = [asyncio.create_task(shared.submit((i,), 1)) for i in range(3)]
+        waiting = [asyncio.ensure_future(shared.enqueue((i,), 1)) for i in range(3)]
         await until(gate.entered)
         gate.open.set()
         await shared.close()
 
         assert await asyncio.gather(*waiting) == [(0,), (1,), (2,)]
         with pytest.raises(Overloaded, match="stopping"):
-            await shared.submit((9,), 1)
+            await shared.enqueue((9,), 1)
 
     asyncio.run(main())
 
@@ -199,7 +199,7 @@ def test_every_batch_is_reported_with_its_rows_and_waits() -> None:
 
     async def main() -> None:
         shared: Batcher[Job, Job] = Batcher(Doubler(), 100, 100, reports.append)
-        await asyncio.gather(shared.submit((1, 2), 2), shared.submit((3,), 1))
+        await asyncio.gather(shared.enqueue((1, 2), 2), shared.enqueue((3,), 1))
         await shared.close()
 
     asyncio.run(main())
@@ -215,7 +215,7 @@ def test_a_computation_that_loses_an_answer_is_an_error_and_not_another_callers_
     async def main() -> list[Job | BaseException]:
         shared = Batcher(lossy, 100, 100, ignore)
         answers = await asyncio.gather(
-            *(shared.submit((i,), 1) for i in range(3)), return_exceptions=True
+            *(shared.enqueue((i,), 1) for i in range(3)), return_exceptions=True
         )
         await shared.close()
         return list(answers)
@@ -234,12 +234,12 @@ def test_quick_rows_are_computed_in_the_loop_and_slow_ones_in_a_thread() -> None
     async def main() -> list[Job]:
         shared = Batcher(compute, 1000, 1000, ignore, quick_rows=4)
         answers = await asyncio.gather(
-            shared.submit((1, 2), 2),
-            shared.submit((3, 4), 2),
-            shared.submit((5,), 1),
-            shared.submit((6, 7, 8, 9, 10), 5),
-            shared.submit((11,), 1, is_slow=True),
-            shared.submit((12,), 1),
+            shared.enqueue((1, 2), 2),
+            shared.enqueue((3, 4), 2),
+            shared.enqueue((5,), 1),
+            shared.enqueue((6, 7, 8, 9, 10), 5),
+            shared.enqueue((11,), 1, is_slow=True),
+            shared.enqueue((12,), 1),
         )
         await shared.close()
         return list(answers)
@@ -264,12 +264,12 @@ def test_what_has_waited_too_long_is_turned_away_and_the_others_are_not() -> Non
 
     async def main() -> list[Job | BaseException]:
         shared = Batcher(compute, 1000, 1000, ignore, max_seconds=0.05)
-        first = asyncio.create_task(shared.submit((1,), 1))
+        first = asyncio.ensure_future(shared.enqueue((1,), 1))
         while not begun.is_set():
             await asyncio.sleep(0)
-        late = asyncio.create_task(shared.submit((2,), 1))
+        late = asyncio.ensure_future(shared.enqueue((2,), 1))
         await asyncio.sleep(0.1)
-        fresh = asyncio.create_task(shared.submit((3,), 1))
+        fresh = asyncio.ensure_future(shared.enqueue((3,), 1))
         await asyncio.sleep(0)
         released.set()
         answers = await asyncio.gather(first, late, fresh, return_exceptions=True)
@@ -298,8 +298,8 @@ def test_whatever_ends_a_computation_nobody_waits_for_ever(
         if how == "no thread":
             monkeypatch.setattr(shared._worker, "submit", refuse)
         answers = [
-            *(await asyncio.gather(shared.submit((1,), 1), return_exceptions=True)),
-            *(await asyncio.gather(shared.submit((2,), 1), return_exceptions=True)),
+            *(await asyncio.gather(shared.enqueue((1,), 1), return_exceptions=True)),
+            *(await asyncio.gather(shared.enqueue((2,), 1), return_exceptions=True)),
         ]
         await asyncio.wait_for(shared.close(), 10)
         return answers
