@@ -175,9 +175,12 @@ class Batcher(Generic[Job, Result]):
         outcomes: list[Result | Exception],
     ) -> None:
         """Give everyone their own, and go on with what came meanwhile."""
-        asyncio.get_running_loop().call_soon(self._begin)
         for ticket, outcome in zip(batch, outcomes, strict=True):
             _deliver(ticket, outcome)
+        # The answers are written in the next turn of the loop, and who has one may ask again: the
+        # turn after it has larger batches.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._begin)
         waits = [started - ticket.since for ticket in batch]
         self._on_batch(BatchReport(rows, waits, perf_counter() - started))
 
