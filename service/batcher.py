@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 from anomaly.errors import AnomalyError
 
 Job = TypeVar("Job")
@@ -52,8 +54,7 @@ class BatchReport:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _Ticket(Generic[Job, Result]):
+class _Ticket(Struct, Generic[Job, Result], frozen=True):
     job: Job
     rows: int
     is_quick: bool

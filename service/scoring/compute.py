@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
+from msgspec import Struct
 
 from anomaly.calibration import Calibration
 from anomaly.data.records import Records
@@ -15,8 +16,7 @@ from anomaly.explain import Attributions
 from anomaly.preprocessing.preprocessor import ColumnWarning
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Struct, frozen=True):
     """Rows to be scored, and what is wanted besides.
 
     Attributes:
@@ -31,8 +31,7 @@ class Job:
     every: bool = False
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(Struct, frozen=True):
     """What the detector says of one job's rows.
 
     Attributes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from time import perf_counter, thread_time
 from typing import TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from anomaly.artifact.golden import golden_records, golden_rows
 from anomaly.calibration import supported

@@ -6,7 +6,6 @@ https://github.com/kserve/open-inference-protocol, with Triton's extension for b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -93,8 +92,7 @@ class InferenceError(msgspec.Struct):
     error: str
 
 
-@dataclass(frozen=True)
-class InferenceRequest(ScoreRequest):
+class InferenceRequest(ScoreRequest, frozen=True):
     """What was asked, and how it is to be answered.
 
     Attributes:

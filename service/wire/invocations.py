@@ -7,7 +7,6 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally: rows as `data
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -32,8 +31,7 @@ from service.wire.text import decode
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-@dataclass(frozen=True)
-class Invocation(ScoreRequest):
+class Invocation(ScoreRequest, frozen=True):
     """What was asked.
 
     Attributes:

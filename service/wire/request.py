@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from anomaly.arrays import Int64
 from anomaly.data.records import Records
@@ -42,8 +42,7 @@ class Mode(StrEnum):
     PARTIAL = "partial"
 
 
-@dataclass(frozen=True)
-class ScoreRequest:
+class ScoreRequest(Struct, frozen=True):
     """What was asked, its faulty rows set aside.
 
     Attributes:
