@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from msgspec.structs import asdict
+
 from service.routes.body import (
     JSON_TYPE,
     Direct,
@@ -65,7 +67,7 @@ def invoke_rows(tables: Tables) -> Endpoint:
                 if kind == JSON_TYPE:
                     return read_invocation(body, schema, limits)
                 request = read_as(kind, body, schema, limits, Options(), share.take)
-                return Invocation(**vars(request), explain_top_k=0)
+                return Invocation(**asdict(request), explain_top_k=0)
 
             aside = kind != JSON_TYPE or len(body) > LARGE_BODY_BYTES
             request = await tables.read(parse, aside=aside)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import asdict
 
 from anomaly.arrays import Bool, Float64, Values
 from anomaly.data.records import NumericColumns, Records
@@ -128,7 +129,7 @@ def read_inference(
         raise _invalid(f"the body is no inference request: {error}") from error
     binary, explain = _wanted(sent)
     request = _request(sent, tail, schema, limits)
-    return InferenceRequest(**vars(request), id=sent.id, binary=binary, explain=explain)
+    return InferenceRequest(**asdict(request), id=sent.id, binary=binary, explain=explain)
 
 
 def answered(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from anomaly.data.schema import Schema
 from anomaly.detector import Verdicts
@@ -78,7 +79,7 @@ def read_invocation(body: bytes, schema: Schema, limits: Limits) -> Invocation:
     sound, columns, n_rows = _columns(plain[forms[0]], forms[0], schema, limits, complaints)
     needed = {column.name: columns[column.name] for column in schema.required}
     request = from_columns(needed, sound, n_rows, schema, limits, alpha, Mode.STRICT, complaints)
-    return Invocation(**vars(request), explain_top_k=top_k)
+    return Invocation(**asdict(request), explain_top_k=top_k)
 
 
 def predictions(verdicts: Verdicts, reasons: Attributions | None, top_k: int) -> Predictions:
