@@ -99,7 +99,7 @@ class Lane:
     def leave(self, passenger: Passenger, status: int, seconds: float) -> None:
         """Count the request, and hold nothing of it any more."""
         passenger.share.release()
-        self._tables.metrics.request_answered(
+        self._tables.scorer.common.metrics.request_answered(
             self._path, "POST", status, seconds, passenger.body_bytes
         )
 

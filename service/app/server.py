@@ -190,6 +190,7 @@ class Server:
             if self._watcher is not None:
                 self._watcher.stop()
             self._metrics.shutdown()
+            self._metrics.server_close()
 
 
 def _watcher(settings: Settings, switch: Switch, origin: Origin | None) -> Watcher | None:
