@@ -73,6 +73,8 @@ def spread(values: list[Any], rows: Int64, n_rows: int) -> list[Any]:
 
 def _listed(warnings: Sequence[ColumnWarning], request: ScoreRequest) -> tuple[list[Warned], int]:
     """At most `MOST_WARNINGS`, by row, and how many more there are."""
+    if not warnings:
+        return [], 0
     total = sum(len(warning.rows) for warning in warnings)
     listed = [
         Warned(row, warning.column, warning.code)
