@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service import keys_commands
+
+if TYPE_CHECKING:
+    from service.detectors import Served
 
 app = typer.Typer(add_completion=False)
 app.add_typer(keys_commands.app, name="keys")
@@ -14,10 +17,10 @@ app.add_typer(keys_commands.app, name="keys")
 
 @app.command()
 def serve(
-    model: Annotated[
-        str | None,
+    models: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="A directory, or a URI such as models:/pumps@champion.", show_default=False
+            help="Directories, or URIs such as models:/pumps@champion.", show_default=False
         ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
@@ -43,7 +46,7 @@ def serve(
     from service.settings import read_settings
 
     settings = read_settings(
-        model=model,
+        models=models or None,
         host=host,
         port=port,
         metrics_port=metrics_port,
@@ -53,16 +56,22 @@ def serve(
         no_auth=no_auth or None,
         docs=False if no_docs else None,
     )
-    served, origin, is_stale = open_model(settings.model, settings.device, settings.cache)
-    server = Server(settings, served, origin, is_stale=is_stale)
-    calibration = served.detector.calibration
-    version = f"version {served.version}, " if served.alias or served.run_id else ""
-    typer.echo(
-        f"{served.name}: {version}alpha {calibration.alpha:g} from {calibration.n} calibration "
-        f"{calibration.unit}s, on {served.device} ({served.detector.backend.name})"
-    )
+    opened = [open_model(model, settings.device, settings.cache) for model in settings.models]
+    server = Server(settings, opened)
+    for model in opened:
+        typer.echo(described(model.served))
     typer.echo(f"API      {server.url}/v1/score")
     if settings.docs:
         typer.echo(f"docs     {server.url}/docs")
     typer.echo(f"metrics  {server.metrics_url}")
     server.run()
+
+
+def described(served: Served) -> str:
+    """A model, in a line."""
+    calibration = served.detector.calibration
+    version = f"version {served.version}, " if served.alias or served.run_id else ""
+    return (
+        f"{served.name}: {version}alpha {calibration.alpha:g} from {calibration.n} calibration "
+        f"{calibration.unit}s, on {served.device} ({served.detector.backend.name})"
+    )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from anomaly.artifact.directory import digest
 from anomaly.backends.backend import Device
@@ -149,30 +150,39 @@ class Origin:
         return served
 
 
-def open_model(model: str, device: Device, cache: Path) -> tuple[Served, Origin | None, bool]:
-    """The model to begin with.
+class Opened(NamedTuple):
+    """A model to begin with.
 
-    Returns:
-        The model; where newer versions come from, None for a folder; and whether the registry did
-        not answer, so that this is the last good one.
+    Attributes:
+        origin: Where newer versions come from; None of a folder.
+        is_stale: Whether the registry did not answer, so that this is the last good one.
+    """
+
+    served: Served
+    origin: Origin | None
+    is_stale: bool
+
+
+def open_model(model: str, device: Device, cache: Path) -> Opened:
+    """The model to begin with.
 
     Raises:
         ModelNotFound, ArtifactRejected, DependencyDown, ConfigInvalid, DeviceUnavailable: there is
             nothing to serve.
     """
     if not model.startswith("models:/"):
-        return open_directory(Path(model), device), None, False
+        return Opened(open_directory(Path(model), device), None, False)
     origin = Origin(model, device, cache)
     try:
         served = origin.fetch()
         origin.keep(served)
-        return served, origin, False
+        return Opened(served, origin, False)
     except DependencyDown as error:
         last = origin.last()
         if last is None:
             raise
         log.warning("%s The last good copy is served: version %s.", error, last.version)
-        return last, origin, True
+        return Opened(last, origin, True)
 
 
 def patience() -> None:

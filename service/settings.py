@@ -6,14 +6,22 @@ attributes below. A name that is not known is an error, so that a typing mistake
 
 from __future__ import annotations
 
+import json
 import os
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from anomaly.backends.backend import Device
 from anomaly.data.images import DEFAULT_LIMITS, ImageLimits
@@ -119,11 +127,19 @@ def default_cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "anomaly"
 
 
+def _listed(given: object) -> object:
+    """A text is one model, or a list of them in JSON."""
+    if not isinstance(given, str):
+        return given
+    return json.loads(given) if given.lstrip().startswith("[") else (given,)
+
+
 class Settings(BaseSettings):
     """The whole configuration of one service.
 
     Attributes:
-        model: A directory, or a URI such as `models:/pumps@champion`.
+        models: Each a directory, or a URI such as `models:/pumps@champion`. The first one is the
+            default: it answers where a path names none.
         host: The address that is listened on. Anything but loopback needs `keys` or `no_auth`.
         metrics_port: `/metrics` has its own; port 0 lets the system choose, here and above.
         cache: The folder of the last good copies of registered models.
@@ -138,7 +154,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    model: str
+    models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
     host: str = "127.0.0.1"
     port: Port = 8080
     metrics_port: Port = 8081
@@ -185,10 +201,10 @@ def read_settings(**given: Any) -> Settings:
             f"{', '.join(PREFIX + name.upper() for name in Settings.model_fields)}."
         )
     said = {name: value for name, value in given.items() if value is not None}
-    if "model" not in said and not any(name.upper() == f"{PREFIX}MODEL" for name in os.environ):
+    if "models" not in said and not any(name.upper() == f"{PREFIX}MODELS" for name in os.environ):
         raise ConfigInvalid(
             "there is no model to serve: say `anomaly serve models:/NAME@champion`, or set "
-            f"{PREFIX}MODEL."
+            f"{PREFIX}MODELS."
         )
     try:
         return Settings(**said)

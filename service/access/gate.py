@@ -12,10 +12,10 @@ from service.access.keys import Key, KeyFile, Role
 FOR_EVERYONE = frozenset(
     {"/livez", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready"}
 )
-"""Probes; they say nothing but yes or no."""
+"""Probes; they say nothing but yes or no, of each model by its name if asked."""
 
-ADMIN_PATHS = "/v1/models/"
-"""What begins so changes what is served."""
+MODELS = "/v1/models/"
+"""Below the path of a model, what does not score changes what is served."""
 
 SCHEME = "bearer "
 
@@ -60,7 +60,8 @@ def role_for(path: str, scoring: Collection[str]) -> Role | None:
         return None
     if path in scoring:
         return Role.SCORE
-    return Role.ADMIN if path.startswith(ADMIN_PATHS) else Role.READ
+    is_below = path.startswith(MODELS) and "/" in path[len(MODELS) :]
+    return Role.ADMIN if is_below else Role.READ
 
 
 class Gate:

@@ -30,7 +30,6 @@ def create_app(served: Served, common: Common, gate: Gate | None = None) -> Edge
     settings = common.settings
     options: dict[str, Any] = {
         "title": TITLE,
-        "version": f"{served.name} {served.version}",
         # A redirect would repeat the caller's Host header.
         "redirect_slashes": False,
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -19,7 +20,7 @@ from service.access.gate import Gate
 from service.app.lane import ADMITTED, Lane
 from service.app.own_headers import Headers, own_headers, request_id_of
 from service.metrics import NO_HANDLER
-from service.routes import SCORE_PATH
+from service.routes import SCORE_PATH, SCORE_TEMPLATE
 from service.routes.body import Direct, Post
 from service.routes.inference_errors import as_told_at
 from service.routes.problems import MEDIA_TYPE, logged, response_for, response_to
@@ -53,13 +54,9 @@ class Edge:
         self.app = app
         self.requests = requests
         self.direct = direct
-        self.scoring = frozenset(path for path, way in direct.items() if way.method == "POST")
+        self.scoring = frozenset(path for path, way in direct.items() if way.scores)
         self.gate = gate
-        self.lanes = (
-            {SCORE_PATH.encode("ascii"): Lane(requests, gate, SCORE_PATH)}
-            if isinstance(requests, Tables)
-            else {}
-        )
+        self.lanes = lanes_of(requests, gate) if isinstance(requests, Tables) else {}
 
     @property
     def scorer(self) -> Scorer[Any, Any]:
@@ -84,6 +81,15 @@ class Edge:
             await exchange.fail(error)
         finally:
             exchange.count()
+
+
+def lanes_of(tables: Tables, gate: Gate | None) -> dict[bytes, Lane]:
+    """By URL, as it is usually sent."""
+    own = SCORE_TEMPLATE.format(name=tables.scorer.model.name)
+    return {
+        quote(path).encode("ascii"): Lane(tables, gate, path, template)
+        for path, template in ((SCORE_PATH, SCORE_PATH), (own, SCORE_TEMPLATE))
+    }
 
 
 class Exchange:

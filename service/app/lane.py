@@ -46,12 +46,17 @@ class Passenger:
 
 
 class Lane:
-    """Takes the usual requests to one detector of tables; says nothing of the others."""
+    """Takes the usual requests to one detector of tables; says nothing of the others.
 
-    def __init__(self, tables: Tables, gate: Gate | None, path: str) -> None:
+    Args:
+        template: Of the path, the label of the metrics.
+    """
+
+    def __init__(self, tables: Tables, gate: Gate | None, path: str, template: str) -> None:
         self._tables = tables
         self._gate = gate
         self._path = path
+        self._template = template
         self._scoring = frozenset({path})
 
     @property
@@ -100,7 +105,7 @@ class Lane:
         """Count the request, and hold nothing of it any more."""
         passenger.share.release()
         self._tables.scorer.common.metrics.request_answered(
-            self._path, "POST", status, seconds, passenger.body_bytes
+            self._template, "POST", status, seconds, passenger.body_bytes
         )
 
     def _seated(self, body: bytes) -> Passenger | None:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
-from functools import partial
+from collections.abc import Sequence
 from http import HTTPStatus
 from types import FrameType
 from typing import Any
@@ -18,15 +18,14 @@ from anomaly.errors import ConfigInvalid
 from service.access.gate import Gate
 from service.access.keys import KeyFile
 from service.app.express import ExpressHttp
+from service.app.following import follow
+from service.app.models import Models
 from service.app.switch import Switch
-from service.detectors import Served
-from service.lifecycle import Lifecycle
 from service.metrics import Metrics
-from service.origin import Origin
+from service.origin import Opened
 from service.routes.problems import MEDIA_TYPE
 from service.scoring.scorer import Common
 from service.settings import Limits, Settings
-from service.watcher import Watcher
 from service.wire.answer import JSON, Problem
 
 BACKLOG = 2048
@@ -146,27 +145,20 @@ class Server:
     """The service and its metrics, listening; nothing is answered before `run`.
 
     Raises:
-        ConfigInvalid: an address that cannot be listened on.
+        ConfigInvalid: an address that cannot be listened on, or two models of the same name.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        served: Served,
-        origin: Origin | None = None,
-        *,
-        is_stale: bool = False,
-    ) -> None:
+    def __init__(self, settings: Settings, opened: Sequence[Opened]) -> None:
         common = Common(settings)
         gate = None if settings.keys is None else Gate(KeyFile(settings.keys))
-        self.switch = Switch(served, common, gate)
-        self._watcher = _watcher(settings, self.switch, origin)
-        common.lifecycle = _lifecycle(self.switch, self._watcher)
-        self.switch.metrics.stale(is_stale)
+        switches = [Switch(model.served, common, gate) for model in opened]
+        self.models = Models(switches)
+        followed = [follow(*pair) for pair in zip(switches, opened, strict=True)]
+        self._watchers = [watcher for watcher in followed if watcher is not None]
         self._socket = listen(settings.host, settings.port)
         self._metrics = _serve_metrics(settings, common.metrics)
         config = uvicorn.Config(
-            self.switch,
+            self.models,
             http=guarded_by(settings.limits),
             ws="none",
             access_log=False,
@@ -182,32 +174,15 @@ class Server:
 
     def run(self) -> None:
         """Serve until a signal says stop, then finish what was begun."""
-        if self._watcher is not None:
-            self._watcher.start()
+        for watcher in self._watchers:
+            watcher.start()
         try:
             self._server.run(sockets=[self._socket])
         finally:
-            if self._watcher is not None:
-                self._watcher.stop()
+            for watcher in self._watchers:
+                watcher.stop()
             self._metrics.shutdown()
             self._metrics.server_close()
-
-
-def _watcher(settings: Settings, switch: Switch, origin: Origin | None) -> Watcher | None:
-    """A numbered version never moves; there is nothing to watch."""
-    if origin is None or switch.served.alias is None:
-        return None
-    metrics, seconds = switch.metrics, settings.reload.seconds
-    return Watcher(origin, lambda: switch.served, switch.serve, metrics, seconds)
-
-
-def _lifecycle(switch: Switch, watcher: Watcher | None) -> Lifecycle:
-    def roll_back() -> Served:
-        served = switch.roll_back() if watcher is None else watcher.roll_back(switch.roll_back)
-        switch.metrics.reloaded("rolled_back")
-        return served
-
-    return Lifecycle(None if watcher is None else partial(watcher.look, again=True), roll_back)
 
 
 def listen(host: str, port: int) -> socket.socket:

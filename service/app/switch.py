@@ -14,13 +14,12 @@ from service.app import create_app
 from service.app.edge import Edge
 from service.app.lane import Lane
 from service.detectors import Served
-from service.metrics import ModelMetrics
 from service.routes.problems import ModelRejected
-from service.scoring.scorer import Common
+from service.scoring.scorer import Common, Hosted
 
 
 class Switch:
-    """The outermost application: hands every request to the version that is served.
+    """One model: hands every request to the version of it that is served.
 
     Each version has an application of its own, with its routes, its documentation and its queue, so
     that nothing can mix them. The version before stays in memory, to be served again at once.
@@ -44,15 +43,12 @@ class Switch:
         return self.current.scorer.served
 
     @property
-    def metrics(self) -> ModelMetrics:
-        """Of the model, whichever version is served."""
-        return self.current.scorer.metrics
+    def hosted(self) -> Hosted:
+        """What its versions share."""
+        return self.current.scorer.hosted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        else:
-            await self.current(scope, receive, send)
+        await self.current(scope, receive, send)
 
     def lane(self, url: bytes) -> Lane | None:
         """What answers usual score requests of that path; see `service.app.express`."""
@@ -94,13 +90,9 @@ class Switch:
         self.previous, self.current = self.current, new
         new.scorer.begin()
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """By the time that the server says stop, every request has its answer."""
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+    async def close(self) -> None:
+        """Finish what waits, take nothing more."""
         await self.current.requests.close()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def check_compatible(old: AnyDetector, new: AnyDetector) -> None:

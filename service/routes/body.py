@@ -62,11 +62,13 @@ class Direct:
     Attributes:
         template: The label of the metrics: the path, with a name for each part that may vary.
         method: The only one that it takes.
+        scores: Whether it is for those who may send rows and images.
     """
 
     endpoint: Endpoint
     template: str
     method: str = "POST"
+    scores: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from io import StringIO
 from typing import Any
 
@@ -14,8 +15,18 @@ from fastapi import FastAPI
 from anomaly.data.schema import Kind
 from anomaly.detector import Detector
 from service.routes.problems import MEDIA_TYPE
-from service.wire.answer import Answer, ImageAnswer, ModelInfo, Problem, Reloaded
+from service.wire.answer import (
+    Answer,
+    ImageAnswer,
+    ModelInfo,
+    Problem,
+    Ready,
+    Reloaded,
+    ServedModels,
+)
 from service.wire.request import Mode
+
+COMPONENTS = (Answer, ImageAnswer, ModelInfo, Problem, Ready, Reloaded, ServedModels)
 
 _REF = "#/components/schemas/{name}"
 
@@ -58,8 +69,6 @@ _SCORE_RESPONSES = {
     422: problem("Columns are missing or unknown, or (mode strict) a row is faulty."),
     503: problem("Too many rows wait already; the header retry-after says how long to wait."),
 }
-READY_RESPONSES: dict[int | str, dict[str, Any]] = {503: problem("Not now.")}
-MODEL_RESPONSES: dict[int | str, dict[str, Any]] = {200: answered("The model.", ModelInfo)}
 
 _JSON_TYPES = {
     Kind.NUMERIC: {"type": ["number", "null"]},
@@ -81,15 +90,22 @@ def operation(
         "tags": ["score"],
         "summary": summary,
         "description": description,
-        "operationId": summary.lower().replace(" ", "_"),
+        "operationId": operation_id(summary),
         "parameters": parameters,
         "requestBody": {"required": True, **body},
         "responses": {str(status): response for status, response in responses.items()},
     }
 
 
-def score_operation(detector: Detector, example: dict[str, list[Any]]) -> dict[str, Any]:
-    """`POST /v1/score`, with examples that this very model accepts."""
+def operation_id(summary: str) -> str:
+    """As unique as the summary: names of models keep their capitals."""
+    return f"{summary[0].lower()}{summary[1:]}".replace(" ", "_")
+
+
+def score_operation(
+    summary: str, detector: Detector, example: dict[str, list[Any]]
+) -> dict[str, Any]:
+    """A route that scores rows, with examples that this very model accepts."""
     names = list(example)
     rows = [list(row) for row in zip(*example.values(), strict=True)]
     options: dict[str, dict[str, Any]] = {
@@ -159,7 +175,7 @@ def score_operation(detector: Detector, example: dict[str, list[Any]]) -> dict[s
         "application/vnd.apache.arrow.stream": {"schema": FILE},
     }
     return operation(
-        "Score rows",
+        summary,
         "Scores, p-values and verdicts for up to a few thousand rows, in their order.\n\n"
         "A row is an anomaly if and only if its p-value is at most alpha; among normal rows that "
         "happens with probability alpha at most. The same row always gets the same score, alone or "
@@ -181,19 +197,26 @@ def _as_lines(names: list[str], rows: list[list[Any]]) -> str:
 
 
 def document(
-    app: FastAPI, paths: dict[str, dict[str, Any]], components: Sequence[type] = ()
+    app: FastAPI,
+    version: Callable[[], str],
+    paths: Callable[[], dict[str, dict[str, Any]]],
+    components: Sequence[type] = (),
 ) -> None:
     """Add the path items that the framework does not know of, by path, and the components that all
-    of them refer to."""
+    of them refer to.
+
+    Args:
+        version: Of what is served, and
+        paths: both asked at every look: models come and go.
+    """
     generate = app.openapi
-    _, schemas = msgspec.json.schema_components(
-        (Answer, ImageAnswer, ModelInfo, Problem, Reloaded, *components), ref_template=_REF
-    )
+    _, schemas = msgspec.json.schema_components((*COMPONENTS, *components), ref_template=_REF)
 
     def openapi() -> dict[str, Any]:
-        described = generate()
+        described = deepcopy(generate())
+        described["info"]["version"] = version()
         described.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-        described["paths"].update(paths)
+        described["paths"].update(paths())
         return described
 
     # The way that FastAPI's own documentation gives for extending the schema.

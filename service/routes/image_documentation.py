@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of the score route of a model of images."""
+"""What `/openapi.json` says of the score routes of a model of images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _RESPONSES = {
 }
 
 
-def score_images_operation(detector: ImageDetector, limits: Limits) -> dict[str, Any]:
-    """`POST /v1/score`."""
+def score_images_operation(summary: str, detector: ImageDetector, limits: Limits) -> dict[str, Any]:
+    """A route that scores images."""
     form = {
         "title": "Images",
         "description": "PNG and JPEG files, told by their content. The fields may have any names, "
@@ -65,7 +65,7 @@ def score_images_operation(detector: ImageDetector, limits: Limits) -> dict[str,
         },
     }
     return operation(
-        "Score images",
+        summary,
         "Scores, p-values and verdicts for PNG and JPEG images, in their order.\n\n"
         "An image is an anomaly if and only if its p-value is at most alpha; among normal images "
         "that happens with probability alpha at most. The same image always gets the same score, "

@@ -19,11 +19,11 @@ from service.routes.body import (
     read_body,
 )
 from service.routes.inference_errors import ROOT
-from service.routes.problems import MediaTypeRefused, NotReady
+from service.routes.problems import STOPPING, MediaTypeRefused, NotReady
 from service.scoring.answers import threshold_at
 from service.scoring.compute import Result
 from service.scoring.images import Images
-from service.scoring.scorer import Scorer
+from service.scoring.scorer import Common, Scorer
 from service.scoring.tables import LARGE_BODY_BYTES, Tables
 from service.wire.answer import JSON
 from service.wire.inference import (
@@ -90,14 +90,16 @@ def inference_routes(requests: Tables | Images) -> dict[str, Direct]:
         ROOT: Direct(always(server), ROOT, "GET"),
         f"{ROOT}/": Direct(always(server), ROOT, "GET"),
         f"{ROOT}/health/live": Direct(always(Live(True)), f"{ROOT}/health/live", "GET"),
-        f"{ROOT}/health/ready": Direct(if_ready(scorer, Live(True)), f"{ROOT}/health/ready", "GET"),
+        f"{ROOT}/health/ready": Direct(
+            if_ready(scorer.common, Live(True)), f"{ROOT}/health/ready", "GET"
+        ),
     }
     place = f"{ROOT}/models/{model.name}"
     for path, template in ((place, MODEL), (f"{place}/versions/{model.version}", VERSION)):
         ready = if_ready(scorer, ModelReady(model.name, True))
         routes[path] = Direct(always(described), template, "GET")
         routes[f"{path}/ready"] = Direct(ready, f"{template}/ready", "GET")
-        routes[f"{path}/infer"] = Direct(infer, f"{template}/infer")
+        routes[f"{path}/infer"] = Direct(infer, f"{template}/infer", scores=True)
     return routes
 
 
@@ -122,13 +124,13 @@ def always(said: Any) -> Endpoint:
     return answer
 
 
-def if_ready(scorer: Scorer[Any, Any], said: Any) -> Endpoint:
-    """Answers so while another request would be taken gladly."""
+def if_ready(asked: Scorer[Any, Any] | Common, said: Any) -> Endpoint:
+    """Answers so while another request would be taken gladly: by a model, or by all of them."""
     reply = Reply(JSON.encode(said))
 
     async def answer(_: Post) -> Reply:
-        if not scorer.is_ready:
-            raise NotReady("the service is stopping or its queue is full. Ask another instance.")
+        if not asked.is_ready:
+            raise NotReady(STOPPING)
         return reply
 
     return answer

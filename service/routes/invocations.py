@@ -34,7 +34,7 @@ def invocation_routes(requests: Tables | Images) -> dict[str, Direct]:
     """By path, what answers."""
     invoke = invoke_rows(requests) if isinstance(requests, Tables) else refuse_images
     return {
-        PATH: Direct(invoke, PATH),
+        PATH: Direct(invoke, PATH, scores=True),
         VERSION_PATH: Direct(protocol_version, VERSION_PATH, "GET"),
     }
 

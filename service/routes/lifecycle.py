@@ -6,11 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from anomaly.errors import DependencyDown, ModelNotFound
+from anomaly.errors import DependencyDown
 from service.lifecycle import Lifecycle
 from service.routes.documentation import answered, problem
 from service.routes.problems import ModelRejected
-from service.scoring.scorer import Scorer
+from service.scoring.scorer import Common
 from service.wire.answer import JSON, Reloaded
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -57,10 +57,11 @@ def rollback(name: str, request: Request) -> Response:
 
 
 def _of(name: str, request: Request) -> Lifecycle:
-    scorer: Scorer[Any, Any] = request.state.scorer
-    if name != scorer.served.name or scorer.common.lifecycle is None:
-        raise ModelNotFound("no model of that name is served here.")
-    return scorer.common.lifecycle
+    common: Common = request.state.scorer.common
+    lifecycle = common.named(name).hosted.lifecycle
+    if lifecycle is None:
+        raise ModelRejected("the service was started without a way to change what it serves.")
+    return lifecycle
 
 
 def _answer(found: Reloaded) -> Response:

@@ -45,8 +45,11 @@ class MediaTypeRefused(AnomalyError):
     code = "media_type_refused"
 
 
+STOPPING = "the service is stopping or a queue is full. Ask another instance."
+
+
 class NotReady(AnomalyError):
-    """The service is stopping, or its queue is full."""
+    """The service is stopping, or a queue is full."""
 
     code = "not_ready"
 

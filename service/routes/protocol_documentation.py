@@ -5,16 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from anomaly.data.schema import Kind
-from service.routes.documentation import FILE, TEXT, answered, operation, problem, reference
-from service.routes.inference import MODEL, VERSION, Live, ModelReady, ServedInfo, ServerInfo
+from anomaly.detector import Detector
+from service.detectors import Served
+from service.routes.body import JSON_TYPE
+from service.routes.documentation import (
+    FILE,
+    TEXT,
+    answered,
+    operation,
+    operation_id,
+    problem,
+    reference,
+)
+from service.routes.inference import Live, ModelReady, ServedInfo, ServerInfo
 from service.routes.inference_errors import ROOT
 from service.routes.invocations import PATH, VERSION_PATH
-from service.scoring.images import Images
-from service.scoring.tables import Tables
+from service.routes.repository import INDEX, IndexBody, IndexedModel
 from service.wire.inference import InferenceBody, InferenceError, InferenceResponse
 from service.wire.invocations import Predictions
 
 COMPONENTS = (
+    IndexBody,
+    IndexedModel,
     InferenceBody,
     InferenceError,
     InferenceResponse,
@@ -28,6 +40,8 @@ COMPONENTS = (
 INFERENCE, MLFLOW = "open inference protocol", "mlflow protocol"
 """Tags."""
 
+INDEX_SCHEMA = {"type": "array", "items": reference(IndexedModel)}
+
 _LENGTH = {
     "name": "inference-header-content-length",
     "in": "header",
@@ -36,14 +50,13 @@ _LENGTH = {
 }
 
 
-def protocol_paths(requests: Tables | Images) -> dict[str, dict[str, Any]]:
-    """Path items, by template; of a model of images without the routes that take rows."""
-    served = requests.scorer.model
-    name = _in_path("model", served.name)
-    paths: dict[str, dict[str, Any]] = {
+def server_paths() -> dict[str, dict[str, Any]]:
+    """Path items that belong to no model."""
+    return {
         ROOT: _get("Server metadata", ServerInfo, {}),
         f"{ROOT}/health/live": _get("Server live", Live, {}),
         f"{ROOT}/health/ready": _get("Server ready", Live, {503: failed("Not now.")}),
+        INDEX: {"post": _index()},
         VERSION_PATH: {
             "get": {
                 "tags": [MLFLOW],
@@ -55,21 +68,29 @@ def protocol_paths(requests: Tables | Images) -> dict[str, dict[str, Any]]:
             }
         },
     }
-    for template, parameters in (
-        (MODEL, [name]),
-        (VERSION, [name, _in_path("version", served.version)]),
+
+
+def model_paths(served: Served) -> dict[str, dict[str, Any]]:
+    """Path items of a model; of one of images without the routes that take rows."""
+    paths: dict[str, dict[str, Any]] = {}
+    place = f"{ROOT}/models/{served.name}"
+    for path, what in (
+        (place, served.name),
+        (f"{place}/versions/{served.version}", f"{served.name}, version {served.version}"),
     ):
-        of = " of a version" if template == VERSION else ""
-        unknown = {404: failed("Another model or version.")}
-        paths[template] = _get(f"Model metadata{of}", ServedInfo, unknown, parameters)
-        paths[f"{template}/ready"] = _get(
-            f"Model ready{of}", ModelReady, {**unknown, 503: failed("Not now.")}, parameters
-        )
-        if isinstance(requests, Tables):
-            paths[f"{template}/infer"] = {"post": _infer(requests, f"Infer{of}", parameters)}
-    if isinstance(requests, Tables):
-        paths[PATH] = {"post": _invocations(requests)}
+        paths[path] = _get(f"Metadata of {what}", ServedInfo, {})
+        paths[f"{path}/ready"] = _get(f"Readiness of {what}", ModelReady, {503: failed("Not now.")})
+        if isinstance(served.detector, Detector):
+            infer = _infer(f"Infer with {what}", served.detector, served.example)
+            paths[f"{path}/infer"] = {"post": infer}
     return paths
+
+
+def default_paths(served: Served) -> dict[str, dict[str, Any]]:
+    """Path items of the model that answers where a path names none."""
+    if not isinstance(served.detector, Detector):
+        return {}
+    return {PATH: {"post": _invocations(served.example)}}
 
 
 def failed(description: str) -> dict[str, Any]:
@@ -77,9 +98,8 @@ def failed(description: str) -> dict[str, Any]:
     return answered(description, InferenceError)
 
 
-def _infer(tables: Tables, summary: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
-    example = tables.scorer.served.example
-    numeric = all(column.kind is Kind.NUMERIC for column in tables.detector.schema.required)
+def _infer(summary: str, detector: Detector, example: dict[str, list[Any]]) -> dict[str, Any]:
+    numeric = all(column.kind is Kind.NUMERIC for column in detector.schema.required)
     ok = answered("The outputs that were asked for.", InferenceResponse)
     ok["content"]["application/octet-stream"] = {"schema": FILE}
     body = {
@@ -98,20 +118,29 @@ def _infer(tables: Tables, summary: str, parameters: list[dict[str, Any]]) -> di
         {
             200: ok,
             400: failed("No such request, or a row is faulty."),
-            404: failed("Another model or version."),
             408: failed("The body did not arrive in time."),
             413: failed("Too many bytes, rows or columns."),
             415: failed("The body is compressed, or neither JSON nor JSON with bytes."),
             503: failed("Too many rows wait already; the header retry-after says how long."),
         },
-        [*parameters, _LENGTH],
+        [_LENGTH],
         body,
     )
     return {**found, "tags": [INFERENCE]}
 
 
-def _invocations(tables: Tables) -> dict[str, Any]:
-    example = tables.scorer.served.example
+def _index() -> dict[str, Any]:
+    found = operation(
+        "Repository index",
+        "Every model of the service, with the version of it that is served.",
+        {200: {"description": "All of them.", "content": {JSON_TYPE: {"schema": INDEX_SCHEMA}}}},
+        [],
+        {"required": False, "content": {JSON_TYPE: {"schema": reference(IndexBody)}}},
+    )
+    return {**found, "tags": [INFERENCE]}
+
+
+def _invocations(example: dict[str, list[Any]]) -> dict[str, Any]:
     rows = [list(row) for row in zip(*example.values(), strict=True)]
     records = [dict(zip(example, row, strict=True)) for row in rows]
     examples = {
@@ -167,24 +196,13 @@ def _datatype(values: list[Any]) -> str:
     return "FP64" if any(isinstance(value, float) for value in values) else "BYTES"
 
 
-def _get(
-    summary: str,
-    component: type,
-    refusals: dict[int, dict[str, Any]],
-    parameters: list[dict[str, Any]] | None = None,
-) -> dict[str, Any]:
+def _get(summary: str, component: type, refusals: dict[int, dict[str, Any]]) -> dict[str, Any]:
     responses = {200: answered(f"{summary}.", component), **refusals}
     return {
         "get": {
             "tags": [INFERENCE],
             "summary": summary,
-            "operationId": summary.lower().replace(" ", "_"),
-            "parameters": parameters or [],
+            "operationId": operation_id(summary),
             "responses": {str(status): response for status, response in responses.items()},
         }
     }
-
-
-def _in_path(name: str, example: str) -> dict[str, Any]:
-    schema = {"type": "string"}
-    return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}

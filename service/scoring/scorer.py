@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
+from anomaly.errors import ModelNotFound
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
 from service.lifecycle import Lifecycle
-from service.metrics import Metrics
+from service.metrics import Metrics, ModelMetrics
 from service.scoring.memory import Memory
 from service.settings import Settings
 from service.wire.answer import ModelName
@@ -19,12 +20,11 @@ Result = TypeVar("Result")
 
 
 class Common:
-    """What every version of the model shares.
+    """What all models of the process share.
 
     Attributes:
         memory: For the bodies of requests, and what is made of them.
         draining: Set when the service is about to stop.
-        lifecycle: What administrators can do; None where nothing can be done.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -32,6 +32,48 @@ class Common:
         self.metrics = Metrics()
         self.memory = Memory(settings.queue.max_bytes)
         self.draining = False
+        self._hosted: dict[str, Hosted] = {}
+
+    def hosted(self, model: str) -> Hosted:
+        """What the versions of that model share, the same at every call."""
+        found = self._hosted.get(model)
+        return found or self._hosted.setdefault(model, Hosted(self.metrics.of(model)))
+
+    def named(self, model: str) -> Scorer[Any, Any]:
+        """Of the model that a caller names, the version that is served now.
+
+        Raises:
+            ModelNotFound: none of that name is served; the name is not repeated.
+        """
+        found = self._hosted.get(model)
+        if found is None or found.scorer is None:
+            raise ModelNotFound(
+                "no model of that name is served here. GET /v1/models lists those that are."
+            )
+        return found.scorer
+
+    @property
+    def serving(self) -> list[Scorer[Any, Any]]:
+        """Of each model the version that is served now; the first one is the default."""
+        return [of.scorer for of in list(self._hosted.values()) if of.scorer is not None]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model would gladly take another request."""
+        return not self.draining and all(scorer.is_ready for scorer in self.serving)
+
+
+class Hosted:
+    """What the versions of one model share.
+
+    Attributes:
+        scorer: Of the version that is served; None before there is one.
+        lifecycle: What administrators can do; None where nothing can be done.
+    """
+
+    def __init__(self, metrics: ModelMetrics) -> None:
+        self.metrics = metrics
+        self.scorer: Scorer[Any, Any] | None = None
         self.lifecycle: Lifecycle | None = None
 
 
@@ -61,7 +103,8 @@ class Scorer(Generic[Job, Result]):
         self.served = served
         self.common = common
         self.settings = common.settings
-        self.metrics = common.metrics.of(served.name)
+        self.hosted = common.hosted(served.name)
+        self.metrics = self.hosted.metrics
         self.memory = common.memory
         self.batcher: Batcher[Job, Result] = Batcher(
             compute,
@@ -78,8 +121,9 @@ class Scorer(Generic[Job, Result]):
         self._features = features
 
     def begin(self) -> None:
-        """Tell the metrics that this is what is served from now on."""
+        """This is what is served from now on: let whoever asks and the metrics know."""
         served = self.served
+        self.hosted.scorer = self
         self.metrics.serving(
             served.detector.calibration,
             info={

@@ -205,6 +205,41 @@ class ModelInfo(msgspec.Struct, frozen=True):
     card: dict[str, Any]
 
 
+class ServedModel(msgspec.Struct, frozen=True):
+    """One of the models of the service.
+
+    Attributes:
+        kind: What it scores: rows or images.
+        alias: By which it was asked for, and which it follows.
+        device: cpu or cuda.
+        ready: Whether it would gladly take another request.
+    """
+
+    name: str
+    version: str
+    kind: str
+    alias: str | None
+    device: str
+    ready: bool
+
+
+class ServedModels(msgspec.Struct, frozen=True):
+    """All of them; the first one is the default."""
+
+    models: list[ServedModel]
+
+
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Requests may be sent.
+
+    Attributes:
+        models: By name, if asked.
+    """
+
+    status: str
+    models: dict[str, str] = {}
+
+
 class Reloaded(msgspec.Struct, frozen=True):
     """What is served after a reload or a rollback.
 

@@ -59,7 +59,7 @@ def make_app(served: Served) -> Callable[..., Edge]:
     """An application with settings of its own."""
 
     def make(**settings: Any) -> Edge:
-        app = create_app(served, Common(Settings(model="pumps", **settings)))
+        app = create_app(served, Common(Settings(models=("pumps",), **settings)))
         app.scorer.begin()
         return app
 
@@ -83,7 +83,7 @@ def make_image_app(served_images: Served) -> Callable[..., Edge]:
     """An application for images with settings of its own."""
 
     def make(**settings: Any) -> Edge:
-        app = create_app(served_images, Common(Settings(model="weave", **settings)))
+        app = create_app(served_images, Common(Settings(models=("weave",), **settings)))
         app.scorer.begin()
         return app
 
@@ -124,6 +124,6 @@ def served_numbers(numbers_artifact: Path) -> Served:
 @pytest.fixture
 def numbers_caller(served_numbers: Served) -> Caller:
     """Speaks to an application for rows of numbers with default settings."""
-    app = create_app(served_numbers, Common(Settings(model="numbers")))
+    app = create_app(served_numbers, Common(Settings(models=("numbers",))))
     app.scorer.begin()
     return Caller(app)

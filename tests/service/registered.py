@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 
 from anomaly.artifact.mlflow_flavor import log_model, promote
-from anomaly.detector import Detector
+from anomaly.image_detector import AnyDetector
 
 NAME = "pumps"
 URI = f"models:/{NAME}@champion"
@@ -21,7 +21,7 @@ NOBODY = "http://127.0.0.1:9"
 
 @dataclass(frozen=True)
 class Registry:
-    """Versions of one model in a registry that is a file."""
+    """Versions of models in a registry that is a file."""
 
     folder: Path
 
@@ -34,8 +34,8 @@ class Registry:
         """Ask this one."""
         point_at(self.address)
 
-    def add(self, detector: Detector) -> str:
-        """Register a version; the first one is the champion."""
+    def add(self, detector: AnyDetector, name: str = NAME) -> str:
+        """Register a version; the first one of a name is its champion."""
         self.use()
         found = mlflow.get_experiment_by_name(NAME)
         place = str(self.folder / "artifacts")
@@ -45,13 +45,13 @@ class Registry:
             else found.experiment_id
         )
         with mlflow.start_run(experiment_id=experiment):
-            version, _ = log_model(detector, NAME)
+            version, _ = log_model(detector, name)
         return str(version.version)
 
-    def promote(self, version: str) -> None:
+    def promote(self, version: str, name: str = NAME, alias: str = "champion") -> None:
         """Move the alias."""
         self.use()
-        promote(NAME, version)
+        promote(name, version, alias)
 
     @contextmanager
     def down(self) -> Iterator[None]:

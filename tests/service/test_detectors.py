@@ -92,9 +92,10 @@ from pathlib import Path
 from anomaly.backends.backend import Device
 from service.app.server import Server
 from service.detectors import open_directory
+from service.origin import Opened
 from service.settings import Settings
 served = open_directory(Path({str(artifact)!r}), Device.CPU)
-Server(Settings(model="pumps", port=0, metrics_port=0), served)
+Server(Settings(models=("pumps",), port=0, metrics_port=0), [Opened(served, None, False)])
 heavy = {{"torch", "pandas", "sklearn", "scipy", "matplotlib", "mlflow"}} & set(sys.modules)
 print(sorted(heavy))
 """

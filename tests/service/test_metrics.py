@@ -227,7 +227,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
 
 
 def test_two_models_share_a_registry_and_no_counts(served: Served, served_numbers: Served) -> None:
-    common = Common(Settings(model="pumps"))
+    common = Common(Settings(models=("pumps",)))
     pumps, others = (Caller(create_app(of, common)) for of in (served, served_numbers))
     for caller in (pumps, others):
         caller.app.scorer.begin()

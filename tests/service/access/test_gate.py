@@ -27,6 +27,10 @@ NEEDS: dict[str, Role | None] = {
     "/ping": None,
     "/v1/score": Role.SCORE,
     "/v1/model": Role.READ,
+    "/v1/models": Role.READ,
+    "/v1/models/{name}": Role.READ,
+    "/v1/models/pumps/score": Role.SCORE,
+    "/v1/models/pumps/nothing": Role.ADMIN,
     "/v1/models/{name}/reload": Role.ADMIN,
     "/v1/models/{name}/rollback": Role.ADMIN,
     "/openapi.json": Role.READ,
@@ -38,6 +42,7 @@ NEEDS: dict[str, Role | None] = {
     "/v2/": Role.READ,
     "/v2/health/live": None,
     "/v2/health/ready": None,
+    "/v2/repository/index": Role.READ,
     "/v2/models/pumps": Role.READ,
     "/v2/models/pumps/ready": Role.READ,
     "/v2/models/pumps/infer": Role.SCORE,
@@ -75,7 +80,8 @@ def door(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Door:
     made["expired"] = make_key(Role.ADMIN, days=0)
     path = tmp_path_factory.mktemp("keys") / "keys.json"
     write_keys(path, [key for key, _ in made.values()])
-    edge = create_app(served, Common(Settings(model="pumps")), Gate(KeyFile(path)))
+    edge = create_app(served, Common(Settings(models=("pumps",))), Gate(KeyFile(path)))
+    edge.scorer.begin()
     tokens = {name: token for name, (_, token) in made.items()}
     return Door(edge, {**tokens, "unknown": make_key(Role.ADMIN)[1]})
 
@@ -169,7 +175,7 @@ def test_whoever_has_used_up_their_share_is_told_when_to_come_again(
     key, token = make_key(Role.SCORE, per_minute=1)
     write_keys(tmp_path / "keys.json", [key])
     gate = Gate(KeyFile(tmp_path / "keys.json"))
-    door = Door(create_app(served, Common(Settings(model="pumps")), gate), {})
+    door = Door(create_app(served, Common(Settings(models=("pumps",))), gate), {})
 
     answers = [door.knock("POST", "/v1/score", f"Bearer {token}") for _ in range(2)]
 

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 from service.app.edge import Edge
 from service.app.server import Server
+from service.app.switch import Switch
 from service.detectors import Served
+from service.origin import Opened
 from service.settings import Settings
 
 
@@ -50,6 +52,7 @@ class Listening:
     """The service, and the number of requests that its application was asked."""
 
     server: Server
+    switch: Switch
     app: Counted
 
     def connect(self) -> socket.socket:
@@ -69,14 +72,15 @@ class Listening:
 @contextmanager
 def listening(served: Served, **settings: Any) -> Iterator[Listening]:
     """Serve in another thread until the end of the context."""
-    options = {"model": "numbers", "port": 0, "metrics_port": 0, "drain_seconds": 0, **settings}
-    server = Server(Settings(**options), served)
-    app = Counted(server.switch.current)
-    server.switch.current = cast("Edge", app)
+    options = {"models": ["numbers"], "port": 0, "metrics_port": 0, "drain_seconds": 0, **settings}
+    server = Server(Settings(**options), [Opened(served, None, False)])
+    switch = server.models.of("/v1/score")
+    app = Counted(switch.current)
+    switch.current = cast("Edge", app)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        yield Listening(server, app)
+        yield Listening(server, switch, app)
     finally:
         server._server.should_exit = True
         thread.join()

@@ -215,7 +215,7 @@ def test_many_callers_at_once_get_their_own_rows(service: Listening) -> None:
     for thread in threads:
         thread.join()
 
-    detector = service.server.switch.served.detector
+    detector = service.switch.served.detector
     assert isinstance(detector, Detector)
     for seed, told_scores in found.items():
         expected = detector.detect(numbers(seed % 5 + 1, seed=seed)).scores
@@ -225,14 +225,14 @@ def test_many_callers_at_once_get_their_own_rows(service: Listening) -> None:
 def test_nothing_is_held_after_the_answer(service: Listening) -> None:
     service.exchange(USUAL["rows"])
 
-    assert service.server.switch.common.memory.held_bytes == 0
+    assert service.switch.common.memory.held_bytes == 0
 
 
 def test_requests_are_counted_like_all_others(served_numbers: Served) -> None:
     with listening(served_numbers) as service:
         service.exchange(USUAL["rows"])
         service.exchange(USUAL["rows"][:-1], USUAL["rows"][-1:])
-        registry = service.server.switch.common.metrics.registry
+        registry = service.switch.common.metrics.registry
         labels = {"handler": "/v1/score", "method": "POST", "status": "200"}
         size = {"handler": "/v1/score"}
 
@@ -244,7 +244,7 @@ def test_requests_are_counted_like_all_others(served_numbers: Served) -> None:
 
 def test_what_waits_when_the_client_goes_is_not_scored(served_numbers: Served) -> None:
     with listening(served_numbers) as service:
-        batcher = service.server.switch.current.scorer.batcher
+        batcher = service.switch.current.scorer.batcher
         reports: list[BatchReport] = []
         batcher._on_batch = reports.append
         begin = threading.Event()
@@ -277,7 +277,7 @@ def test_a_failure_is_told_and_the_connection_goes_on(
     served_numbers: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     with listening(served_numbers) as service:
-        batcher = service.server.switch.current.scorer.batcher
+        batcher = service.switch.current.scorer.batcher
         compute = batcher._compute
 
         def fail(jobs: Any) -> Any:

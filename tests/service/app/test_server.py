@@ -89,8 +89,8 @@ def status_of(answer: bytes) -> int:
 
 
 @contextmanager
-def running(artifact: Path, *arguments: str, **settings: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "anomaly", "serve", str(artifact)]
+def running(model: Path | str, *arguments: str, **settings: str) -> Iterator[Process]:
+    command = [sys.executable, "-m", "anomaly", "serve", str(model)]
     popen = subprocess.Popen(
         [*command, "--port", "0", "--metrics-port", "0", *arguments],
         stdout=subprocess.PIPE,

@@ -52,7 +52,7 @@ def version_of(served: Served, number: int) -> Served:
 
 @pytest.fixture
 def switch(served: Served) -> Switch:
-    return Switch(version_of(served, 0), Common(Settings(model="pumps")))
+    return Switch(version_of(served, 0), Common(Settings(models=("pumps",))))
 
 
 async def ask(switch: Switch, method: str = "POST", path: str = "/v1/score") -> httpx.Response:
@@ -158,7 +158,7 @@ class TestAdministrators:
         return answer.status_code, answer.json()
 
     def test_can_roll_back(self, switch: Switch, served: Served) -> None:
-        switch.common.lifecycle = Lifecycle(None, switch.roll_back)
+        switch.hosted.lifecycle = Lifecycle(None, switch.roll_back)
         switch.serve(version_of(served, 1))
 
         status, answer = self.post(switch, "/v1/models/pumps/rollback")
@@ -172,7 +172,7 @@ class TestAdministrators:
     )
     def test_can_have_the_alias_looked_at(self, switch: Switch, outcome: str, status: int) -> None:
         found = Outcome(outcome, "3", "it is altered.")
-        switch.common.lifecycle = Lifecycle(lambda: found, switch.roll_back)
+        switch.hosted.lifecycle = Lifecycle(lambda: found, switch.roll_back)
 
         answered, answer = self.post(switch, "/v1/models/pumps/reload")
 
@@ -180,7 +180,7 @@ class TestAdministrators:
         assert ("altered" in answer.get("detail", "")) == (status != 200)
 
     def test_are_told_why_not(self, switch: Switch) -> None:
-        switch.common.lifecycle = Lifecycle(None, switch.roll_back)
+        switch.hosted.lifecycle = Lifecycle(None, switch.roll_back)
 
         for path, status, code in (
             ("/v1/models/pumps/rollback", 409, "model_rejected"),

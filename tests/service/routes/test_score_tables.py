@@ -356,7 +356,7 @@ from service.settings import Settings
 from tests.service.pumps import Caller, as_request, normal_records
 from anomaly.backends.backend import Device
 served = open_directory(Path({str(artifact)!r}), Device.CPU)
-caller = Caller(create_app(served, Common(Settings(model="x"))))
+caller = Caller(create_app(served, Common(Settings(models=("x",)))))
 assert caller.score(as_request(normal_records(2))).status_code == 200
 assert not {{"pyarrow", "pandas", "mlflow"}} & set(sys.modules)
 """
