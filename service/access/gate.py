@@ -73,16 +73,22 @@ class Gate:
         self._lock = Lock()
 
     def check(self, path: str, authorization: str, scoring: Collection[str]) -> None:
-        """Let the request pass.
+        """Let a request for that path pass; `scoring`: see `role_for`.
+
+        Raises:
+            Unauthorised, Forbidden, TooManyRequests: see `admit`.
+        """
+        self.admit(role_for(path, scoring), authorization)
+
+    def admit(self, needed: Role | None, authorization: str) -> None:
+        """Let a request pass that asks for a role; None lets everyone pass.
 
         Args:
             authorization: The header, as sent.
-            scoring: See `role_for`.
 
         Raises:
             Unauthorised, Forbidden, TooManyRequests: it may not.
         """
-        needed = role_for(path, scoring)
         if needed is None:
             return
         scheme, token = authorization[: len(SCHEME)], authorization[len(SCHEME) :].strip()

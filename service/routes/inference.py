@@ -40,6 +40,8 @@ from service.wire.refusals import InvalidRequest
 BYTES_TYPE = "application/octet-stream"
 JSON_LENGTH = b"inference-header-content-length"
 
+LOOKS_AT_IMAGES = "this model looks at images. Send PNG or JPEG files to /v1/score."
+
 MODEL = f"{ROOT}/models/{{model}}"
 VERSION = f"{MODEL}/versions/{{version}}"
 """Templates of paths, as metrics and documentation name them."""
@@ -83,7 +85,7 @@ class ModelReady(msgspec.Struct):
 def inference_routes(requests: Tables | Images) -> dict[str, Direct]:
     """By path, what answers; with the name and the version of this very model."""
     model, scorer = requests.scorer.model, requests.scorer
-    server = ServerInfo("anomaly", version("anomaly-vae"), ["binary_tensor_data"])
+    server = server_info()
     described = model_info(requests)
     infer = infer_rows(requests) if isinstance(requests, Tables) else infer_images
     routes = {
@@ -101,6 +103,11 @@ def inference_routes(requests: Tables | Images) -> dict[str, Direct]:
         routes[f"{path}/ready"] = Direct(ready, f"{template}/ready", "GET")
         routes[f"{path}/infer"] = Direct(infer, f"{template}/infer", scores=True)
     return routes
+
+
+def server_info() -> ServerInfo:
+    """This program."""
+    return ServerInfo("anomaly", version("anomaly-vae"), ["binary_tensor_data"])
 
 
 def model_info(requests: Tables | Images) -> ServedInfo:
@@ -142,7 +149,7 @@ async def infer_images(_: Post) -> Reply:
     Raises:
         MediaTypeRefused: always.
     """
-    raise MediaTypeRefused("this model looks at images. Send PNG or JPEG files to /v1/score.")
+    raise MediaTypeRefused(LOOKS_AT_IMAGES)
 
 
 def infer_rows(tables: Tables) -> Endpoint:
@@ -170,6 +177,16 @@ def infer_rows(tables: Tables) -> Endpoint:
 
 def reply_to(tables: Tables, request: InferenceRequest, result: Result) -> Reply:
     """The answer, in JSON or in JSON and bytes."""
+    body, json_length = answered(request, *outputs_to(tables, request, result))
+    if json_length is None:
+        return Reply(body)
+    return Reply(body, BYTES_TYPE, ((JSON_LENGTH, str(json_length).encode()),))
+
+
+def outputs_to(
+    tables: Tables, request: InferenceRequest, result: Result
+) -> tuple[dict[str, Values], InferenceResponse]:
+    """Every output by its name, and what is said besides them."""
     verdicts, model = result.verdicts, tables.scorer.model
     arrays: dict[str, Values] = {
         "score": verdicts.scores,
@@ -180,12 +197,7 @@ def reply_to(tables: Tables, request: InferenceRequest, result: Result) -> Reply
         arrays["contribution"] = result.attributions.share
     threshold = threshold_at(request.alpha, tables.detector.calibration)
     said = {"alpha": verdicts.alpha, "threshold": threshold}
-    body, json_length = answered(
-        request, arrays, InferenceResponse(model.name, model.version, [], said, request.id)
-    )
-    if json_length is None:
-        return Reply(body)
-    return Reply(body, BYTES_TYPE, ((JSON_LENGTH, str(json_length).encode()),))
+    return arrays, InferenceResponse(model.name, model.version, [], said, request.id)
 
 
 def check_type(post: Post) -> None:

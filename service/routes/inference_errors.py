@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -27,12 +28,17 @@ def as_told_at(path: str, response: Response) -> Response:
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         # The protocol knows one status for whatever is wrong with a request.
         status = HTTPStatus.BAD_REQUEST
-    error = " ".join([problem.detail, *map(_told, problem.errors[:MOST_TOLD])])
-    told = Response(JSON.encode(InferenceError(error)), status, media_type=JSON_TYPE)
+    error = InferenceError(in_words(problem.detail, problem.errors))
+    told = Response(JSON.encode(error), status, media_type=JSON_TYPE)
     for name in ("allow", "retry-after", "www-authenticate"):
         if name in response.headers:
             told.headers[name] = response.headers[name]
     return told
+
+
+def in_words(detail: str, errors: Sequence[RowError]) -> str:
+    """A refusal and the first of its faults, as one text."""
+    return " ".join([detail, *map(_told, errors[:MOST_TOLD])])
 
 
 def _told(error: RowError) -> str:

@@ -86,8 +86,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 
 def response_to(error: Exception, request_id: str) -> Response:
     """The problem document for an error; a bug tells nothing about itself."""
-    known = [STATUS[kind] for kind in type(error).__mro__ if kind in STATUS]
-    if not known or not isinstance(error, AnomalyError):
+    status = status_of(error)
+    if not isinstance(error, AnomalyError) or status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "internal",
@@ -95,12 +95,10 @@ def response_to(error: Exception, request_id: str) -> Response:
             request_id,
         )
     listed = error.errors if isinstance(error, InvalidRequest) else ()
-    answer = problem(known[0], error.code, str(error), request_id, listed)
-    if isinstance(error, Overloaded | TooManyRequests):
-        answer.headers["retry-after"] = str(error.retry_seconds)
-    elif known[0] is HTTPStatus.SERVICE_UNAVAILABLE:
-        answer.headers["retry-after"] = "1"
-    elif known[0] is HTTPStatus.UNAUTHORIZED:
+    answer = problem(status, error.code, str(error), request_id, listed)
+    if (seconds := retry_seconds(error)) is not None:
+        answer.headers["retry-after"] = str(seconds)
+    elif status is HTTPStatus.UNAUTHORIZED:
         answer.headers["www-authenticate"] = "Bearer"
     return answer
 
@@ -110,6 +108,19 @@ def logged(response: Response, error: Exception, request_id: str) -> Response:
     if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request %s failed", request_id, exc_info=error)
     return response
+
+
+def status_of(error: Exception) -> HTTPStatus:
+    """See `STATUS`."""
+    known = [STATUS[kind] for kind in type(error).__mro__ if kind in STATUS]
+    return known[0] if known else HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def retry_seconds(error: Exception) -> int | None:
+    """When it may be worth trying again; None where that would change nothing."""
+    if isinstance(error, Overloaded | TooManyRequests):
+        return error.retry_seconds
+    return 1 if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE else None
 
 
 def response_for(status: HTTPStatus, request_id: str) -> Response:

@@ -127,8 +127,22 @@ def read_inference(
     except msgspec.ValidationError as error:
         # Its messages name places and types, and no values.
         raise _invalid(f"the body is no inference request: {error}") from error
+    return understood(sent, _arrays(sent.inputs, tail), schema, limits)
+
+
+def understood(
+    sent: InferenceBody, arrays: Sequence[Values], schema: Schema, limits: Limits
+) -> InferenceRequest:
+    """The request that was sent, whatever it was written in.
+
+    Args:
+        arrays: The values of each input, in its shape.
+
+    Raises:
+        TooLarge, InvalidRequest: see `read_inference`.
+    """
     binary, explain = _wanted(sent)
-    request = _request(sent, tail, schema, limits)
+    request = _request(sent, arrays, schema, limits)
     return InferenceRequest(**asdict(request), id=sent.id, binary=binary, explain=explain)
 
 
@@ -210,8 +224,9 @@ def _wanted(sent: InferenceBody) -> tuple[dict[str, bool], bool]:
     return found, "contribution" in found
 
 
-def _request(sent: InferenceBody, tail: memoryview, schema: Schema, limits: Limits) -> ScoreRequest:
-    arrays = _arrays(sent.inputs, tail)
+def _request(
+    sent: InferenceBody, arrays: Sequence[Values], schema: Schema, limits: Limits
+) -> ScoreRequest:
     required = schema.required
     complaints = Complaints()
     names = [tensor.name for tensor in sent.inputs]
