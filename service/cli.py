@@ -26,6 +26,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Of the API [8080]; 0 is any.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Of /metrics [8081]; 0 is any.")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Of gRPC, which is off without it; 0 is any.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")] = None,
     keys: Annotated[
         str | None, typer.Option(help="File of keys; see `anomaly keys`.", show_default=False)
@@ -50,6 +53,7 @@ def serve(
         host=host,
         port=port,
         metrics_port=metrics_port,
+        grpc_port=grpc_port,
         device=device,
         keys=keys,
         # Only what was said on the command line overrides the environment.
@@ -63,6 +67,8 @@ def serve(
     typer.echo(f"API      {server.url}/v1/score")
     if settings.docs:
         typer.echo(f"docs     {server.url}/docs")
+    if server.grpc_address is not None:
+        typer.echo(f"gRPC     {server.grpc_address}")
     typer.echo(f"metrics  {server.metrics_url}")
     server.run()
 

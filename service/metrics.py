@@ -28,6 +28,8 @@ METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"}
 OTHER_METHOD = "other"
 NO_HANDLER = "none"
 
+GRPC_SERVICE = "inference.GRPCInferenceService"
+
 MOST_FEATURES = 50
 OTHER_FEATURES = "(other)"
 """The label that columns beyond the first `MOST_FEATURES` share."""
@@ -59,9 +61,22 @@ class Metrics:
         self._request_bytes = Distribution(
             "http_request_size_bytes", "Of request bodies.", BODY_BYTES, ("handler",)
         )
+        self._calls = Counter(
+            "grpc_server_handled_total",
+            "Calls answered.",
+            ("grpc_type", "grpc_service", "grpc_method", "grpc_code"),
+            registry=registry,
+        )
+        self._call_seconds = Distribution(
+            "grpc_server_handling_seconds",
+            "Until the answer was handed over.",
+            SECONDS,
+            ("grpc_method",),
+        )
         for family in (self._request_seconds, self._request_bytes):
             registry.register(family)
             family.labels(NO_HANDLER)
+        registry.register(self._call_seconds)
         self._answered: dict[tuple[str, str, int], Counter] = {}
 
     def of(self, model: str) -> ModelMetrics:
@@ -80,6 +95,11 @@ class Metrics:
         counter.inc()
         self._request_seconds.labels(handler).one(seconds)
         self._request_bytes.labels(handler).one(body_bytes)
+
+    def call_answered(self, method: str, code: str, seconds: float) -> None:
+        """Count one call of gRPC; `method` is one that there is, or `NO_HANDLER`."""
+        self._calls.labels("unary", GRPC_SERVICE, method, code).inc()
+        self._call_seconds.labels(method).one(seconds)
 
 
 class Families:

@@ -142,6 +142,7 @@ class Settings(BaseSettings):
             default: it answers where a path names none.
         host: The address that is listened on. Anything but loopback needs `keys` or `no_auth`.
         metrics_port: `/metrics` has its own; port 0 lets the system choose, here and above.
+        grpc_port: Of the Open Inference Protocol over gRPC; None for none.
         cache: The folder of the last good copies of registered models.
         docs: Whether `/docs`, `/redoc` and `/openapi.json` are there.
         keys: The file of API keys; see `service.access.keys`. Without it, there are none.
@@ -158,6 +159,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Port = 8080
     metrics_port: Port = 8081
+    grpc_port: Port | None = None
     device: Device = Device.AUTO
     docs: bool = True
     keys: Path | None = None

@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
-from anomaly.errors import ConfigInvalid
+from anomaly.errors import ConfigInvalid, ModelNotFound
 from service.app.lane import Lane
 from service.app.switch import Switch
 from service.routes import SCORE_TEMPLATE
+from service.scoring.images import Images
+from service.scoring.tables import Tables
 
 PREFIXES = ("/v1/models/", "/v2/models/")
 """What follows is the name of a model."""
@@ -52,6 +54,16 @@ class Models:
         if not path.startswith(PREFIXES):
             return self._default
         return self._by_name.get(path.split("/", 4)[3], self._default)
+
+    def requests(self, name: str) -> Tables | Images:
+        """What answers for the model of that name now.
+
+        Raises:
+            ModelNotFound: there is none; the name is not repeated.
+        """
+        if (switch := self._by_name.get(name)) is None:
+            raise ModelNotFound("no model of that name is served here.")
+        return switch.current.requests
 
     def lane(self, url: bytes) -> Lane | None:
         """What answers usual score requests of that path; see `service.app.express`."""

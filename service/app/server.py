@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from prometheus_client import start_http_server
@@ -27,6 +28,9 @@ from service.routes.problems import MEDIA_TYPE
 from service.scoring.scorer import Common
 from service.settings import Limits, Settings
 from service.wire.answer import JSON, Problem
+
+if TYPE_CHECKING:
+    from service.grpc.server import GrpcServer
 
 BACKLOG = 2048
 
@@ -112,9 +116,12 @@ def guarded_by(limits: Limits) -> type[GuardedHttp]:
 class DrainingServer(uvicorn.Server):
     """Says no at `/readyz` first, serves on while the others learn of it, and exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, common: Common) -> None:
+    def __init__(
+        self, config: uvicorn.Config, common: Common, grpc: GrpcServer | None = None
+    ) -> None:
         super().__init__(config)
         self.common = common
+        self.grpc = grpc
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first SIGTERM drains, the first Ctrl-C stops at once but finishes what it began,
@@ -130,12 +137,20 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        if self.grpc is not None:
+            await self.grpc.start()
         await super().startup(sockets)
         # What is here now stays: the collector need not look at it again and again. Rarer
         # collections took the 99th percentile of a request from 70 ms to 7 ms.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Its calls first: at the end of the other nothing is scored any more.
+        if self.grpc is not None:
+            await self.grpc.stop(lambda: self.force_exit)
+        await super().shutdown(sockets)
 
     def _stop(self) -> None:
         self.should_exit = True
@@ -167,8 +182,10 @@ class Server:
             proxy_headers=False,
             timeout_graceful_shutdown=settings.grace_seconds,
         )
-        self._server = DrainingServer(config, common)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        grpc = _grpc(common, self.models, gate)
+        self.grpc_address = None if grpc is None else grpc.address
+        self._server = DrainingServer(config, common, grpc)
+        host = _in_url(settings.host)
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self.metrics_url = f"http://{host}:{self._metrics.server_port}/metrics"
 
@@ -206,8 +223,31 @@ def _serve_metrics(settings: Settings, metrics: Metrics) -> Any:
     return server
 
 
+def _grpc(common: Common, models: Models, gate: Gate | None) -> GrpcServer | None:
+    settings = common.settings
+    if settings.grpc_port is None:
+        return None
+    # Its own lines about what callers do wrong are for those who write gRPC.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from service.grpc.server import GrpcServer
+    except ImportError as error:
+        raise ConfigInvalid(
+            f"gRPC needs what is not installed here ({error}). `pip install 'anomaly-vae[grpc]'`, "
+            "or leave --grpc-port out."
+        ) from error
+    # Which port it will be is known only to someone who has listened on it.
+    with listen(settings.host, settings.grpc_port) as found:
+        address = f"{_in_url(settings.host)}:{found.getsockname()[1]}"
+    return GrpcServer(address, common, models.requests, gate)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigInvalid:
     return ConfigInvalid(
         f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --host, "
-        "--port or --metrics-port; port 0 takes any free one."
+        "--port, --metrics-port or --grpc-port; port 0 takes any free one."
     )

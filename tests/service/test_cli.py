@@ -36,6 +36,7 @@ def test_help_names_every_option() -> None:
         "--host",
         "--port",
         "--metrics-port",
+        "--grpc-port",
         "--device",
         "--keys",
         "--no-auth",
@@ -73,13 +74,41 @@ def test_cuda_without_a_gpu_refuses_to_start(
     assert isinstance(error_of(str(artifact), "--device", "cuda"), DeviceUnavailable)
 
 
-@pytest.mark.parametrize("option", ["--port", "--metrics-port"])
+PORTS = ("--port", "--metrics-port", "--grpc-port")
+
+
+@pytest.mark.parametrize("option", PORTS)
 def test_a_port_that_is_taken_is_refused_by_its_number(artifact: Path, option: str) -> None:
-    other = {"--port": "--metrics-port", "--metrics-port": "--port"}[option]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
+        given = [word for other in PORTS for word in (other, port if other == option else "0")]
 
-        error = error_of(str(artifact), option, port, other, "0")
+        error = error_of(str(artifact), *given)
 
     assert isinstance(error, ConfigInvalid)
     assert port in str(error)
+
+
+def test_grpc_without_its_extra_is_refused_with_what_to_install(artifact: Path) -> None:
+    program = (
+        "import sys; sys.modules['grpc'] = None; from anomaly.cli import run; "
+        f"sys.exit(run(['serve', {str(artifact)!r}, '--port', '0', '--metrics-port', '0', "
+        "'--grpc-port', '0']))"
+    )
+
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert answer.returncode not in (0, 1)
+    assert "pip install 'anomaly-vae[grpc]'" in " ".join(answer.stderr.split())
+
+
+def test_grpc_is_not_loaded_unless_asked_for() -> None:
+    program = "import sys, service.app.server; print('grpc' in sys.modules)"
+
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert answer.stdout.strip() == "False"
