@@ -9,6 +9,7 @@ from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
+from service.exchangeability import stream_of
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.memory import Memory
@@ -119,6 +120,8 @@ class Scorer(Generic[Job, Result]):
             served.name, served.version, served.digest, served.alias, served.run_id
         )
         self._features = features
+        threshold = self.settings.exchangeability.threshold
+        self.stream = stream_of(served.detector.calibration, threshold)
 
     def begin(self) -> None:
         """This is what is served from now on: let whoever asks and the metrics know."""
@@ -137,12 +140,15 @@ class Scorer(Generic[Job, Result]):
             features=self._features,
             queue_rows=lambda: self.batcher.waiting_rows,
         )
+        self.metrics.watching(self.stream)
 
     def rows_scored(self, verdicts: Verdicts) -> None:
         """Count rows with their verdicts at the model's own alpha."""
         served = self.served
         calibration = served.detector.calibration
         self.metrics.rows_scored(verdicts, calibration, served.version)
+        if self.stream is not None:
+            self.stream.add(verdicts.scores)
 
     @property
     def is_ready(self) -> bool:
