@@ -42,6 +42,15 @@ class GuardedHttp(ExpressHttp):
     def on_message_complete(self) -> None:
         self._in_body = False
         super().on_message_complete()
+        if self.cycle.response_complete:
+            # The connection is idle from now on, which uvicorn forgets.
+            self._close_after(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete:
+            # A refusal, and the rest of what it refuses is on its way.
+            self._close_after(self.limits.body_seconds)
 
     def data_received(self, data: bytes) -> None:
         begun = self._requests
@@ -69,6 +78,9 @@ class GuardedHttp(ExpressHttp):
         self._in_head = True
         self._head_bytes = 0
         self._time(self.limits.head_seconds, self._head_too_slow)
+
+    def _close_after(self, seconds: float) -> None:
+        self._time(seconds, self.timeout_keep_alive_handler)
 
     def _time(self, seconds: float, then: Callable[[], None]) -> None:
         self._stop_timer()

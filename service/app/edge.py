@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.gate import Gate
 from service.app.lane import ADMITTED, Lane
 from service.app.own_headers import Headers, own_headers, request_id_of
+from service.batcher import Overloaded
 from service.metrics import NO_HANDLER
 from service.routes import SCORE_PATH, SCORE_TEMPLATE
 from service.routes.body import Direct, Post
@@ -111,6 +112,7 @@ class Exchange:
         # The first of each name counts.
         self.headers = dict(reversed(scope["headers"]))
         length = self.headers.get(b"content-length", b"0")
+        self.declared_bytes = int(length[:20]) if length.isdigit() else 0
         self.body_pending = length != b"0" or b"transfer-encoding" in self.headers
         self.request_id = request_id_of(self.headers)
         scope.setdefault("state", {}).update(request_id=self.request_id, scorer=scorer)
@@ -149,6 +151,8 @@ class Exchange:
             refusal.headers["allow"] = direct.method
             await self.answer(refusal)
             return
+        if direct.scores:
+            self.scorer.admission.expect(self.declared_bytes)
         reply = await direct.endpoint(
             Post(self.receive, self.scope["query_string"], self.request_id, self.headers)
         )
@@ -164,6 +168,8 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Answer with the problem that an error is."""
         response = logged(response_to(error, self.request_id), error, self.request_id)
+        if isinstance(error, Overloaded):
+            self.scorer.metrics.rows_rejected({error.code: error.rows})
         if self._replaced:
             return  # The framework gave an answer before it passed the error on.
         if self.status:
@@ -195,6 +201,13 @@ class Exchange:
         await self.answer(response)
 
     def _own_headers(self) -> Headers:
-        # The rest of a body that nobody will read must not keep the connection.
         unread = self.body_pending and self.status >= HTTPStatus.BAD_REQUEST
-        return own_headers(self.request_id, closing=self.scorer.common.draining or unread)
+        closing = self.scorer.common.draining or (unread and not self._rest_is_short())
+        return own_headers(self.request_id, closing=closing)
+
+    def _rest_is_short(self) -> bool:
+        """Whether the server may as well take in the rest of a body that nobody will read: to close
+        a connection on which bytes arrive may take the answer from the client."""
+        most = self.scorer.settings.limits.body_bytes
+        is_sending = b"expect" not in self.headers and self.status != HTTPStatus.REQUEST_TIMEOUT
+        return is_sending and 0 < self.declared_bytes <= most

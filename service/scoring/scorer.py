@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
-from service.batcher import Batcher, Overloaded
+from service.batcher import Batcher
 from service.detectors import Served
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
+from service.scoring.admission import Admission
 from service.scoring.memory import Memory
 from service.settings import Settings
 from service.wire.answer import ModelName
@@ -18,12 +21,17 @@ from service.wire.answer import ModelName
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+MOST_WORKERS = 4
+"""Threads that read bodies and write answers. Reading the largest image may take 300 MB; and where
+there are more threads than cores, they only keep the event loop waiting."""
+
 
 class Common:
     """What all models of the process share.
 
     Attributes:
         memory: For the bodies of requests, and what is made of them.
+        workers: Read bodies and write answers where the event loop should not wait for it.
         draining: Set when the service is about to stop.
     """
 
@@ -31,6 +39,8 @@ class Common:
         self.settings = settings
         self.metrics = Metrics()
         self.memory = Memory(settings.queue.max_bytes)
+        threads = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+        self.workers = ThreadPoolExecutor(threads, thread_name_prefix="bodies")
         self.draining = False
         self._hosted: dict[str, Hosted] = {}
 
@@ -86,6 +96,7 @@ class Scorer(Generic[Job, Result]):
         features: Names that may be labels of metrics.
 
     Attributes:
+        admission: Asked before a body is read, and before it is parsed.
         model: Its name, as every answer carries it.
     """
 
@@ -115,6 +126,7 @@ class Scorer(Generic[Job, Result]):
             quick_rows,
             self.settings.queue.max_seconds,
         )
+        self.admission = Admission(self.batcher.check)
         self.model = ModelName(
             served.name, served.version, served.digest, served.alias, served.run_id
         )
@@ -153,13 +165,9 @@ class Scorer(Generic[Job, Result]):
         """The result of a job of so many rows; see `Batcher.enqueue`.
 
         Raises:
-            Overloaded: too many rows wait; they are counted.
+            Overloaded: too many rows wait.
         """
-        try:
-            return await self.batcher.enqueue(job, rows, is_slow=is_slow)
-        except Overloaded as error:
-            self.metrics.rows_rejected({error.code: error.rows})
-            raise
+        return await self.batcher.enqueue(job, rows, is_slow=is_slow)
 
     async def close(self) -> None:
         """Finish what waits, take nothing more."""

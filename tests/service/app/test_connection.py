@@ -119,3 +119,22 @@ def test_what_is_no_http_is_not_refused_in_the_place_of_an_answer_before_it() ->
         assert await reader.read() == b""
 
     on_a_connection(talk)
+
+
+def test_a_connection_outlives_a_refusal_whose_body_still_comes() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, app: Slow) -> None:
+        writer.write(b"POST /full HTTP/1.1\r\nhost: x\r\ncontent-length: 400000\r\n\r\n")
+        assert await answer(reader) == b"503 /full"
+        writer.write(b"x" * 400_000 + SECOND)
+        assert await answer(reader) == b"200 /quick"
+
+    on_a_connection(talk)
+
+
+def test_a_refused_body_that_does_not_end_is_not_waited_for() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, app: Slow) -> None:
+        writer.write(b"POST /full HTTP/1.1\r\nhost: x\r\ncontent-length: 400000\r\n\r\nx")
+        assert await answer(reader) == b"503 /full"
+        assert await reader.read() == b""
+
+    on_a_connection(talk)
