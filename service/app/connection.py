@@ -1,4 +1,4 @@
-"""One connection: its limits before a request is understood."""
+"""One connection: its limits before a request is understood, and its end while one waits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from service.app.edge import CLIENT_GONE
 from service.app.express import ExpressHttp
 from service.routes.problems import MEDIA_TYPE
 from service.settings import Limits
@@ -16,7 +19,8 @@ class GuardedHttp(ExpressHttp):
     """HTTP/1.1, with the limits on headers that uvicorn does not have.
 
     Without them one client can fill the memory with a header that never ends, and a few hundred
-    can hold every connection by sending a byte a minute.
+    can hold every connection by sending a byte a minute. And a request whose client has gone is
+    given up, which uvicorn tells only those who ask.
     """
 
     limits = Limits()
@@ -69,6 +73,10 @@ class GuardedHttp(ExpressHttp):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        if not isinstance(self.cycle, RequestResponseCycle) or self.cycle.response_complete:
+            return
+        if (task := self.cycle.scope["state"].get("task")) is not None:
+            task.cancel(CLIENT_GONE)
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what is not HTTP."""

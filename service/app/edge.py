@@ -6,6 +6,7 @@ request is counted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from time import perf_counter
@@ -31,6 +32,11 @@ from service.scoring.tables import Tables
 
 KEPT_HEADERS = ("allow", "content-range", "retry-after")
 """Of an answer of the framework's that is replaced by a problem document."""
+
+CLIENT_GONE = "the client has gone"
+"""With this message the task of a request, `scope["state"]["task"]`, may be cancelled."""
+CLIENT_CLOSED_REQUEST = 499
+"""In the metrics, where nobody was left to be answered; nginx's number for it."""
 
 
 class Edge:
@@ -80,6 +86,10 @@ class Edge:
                 await exchange.post(direct)
         except Exception as error:
             await exchange.fail(error)
+        except asyncio.CancelledError as error:
+            if error.args != (CLIENT_GONE,):
+                raise
+            exchange.status = CLIENT_CLOSED_REQUEST
         finally:
             exchange.count()
 
@@ -115,7 +125,9 @@ class Exchange:
         self.declared_bytes = int(length[:20]) if length.isdigit() else 0
         self.body_pending = length != b"0" or b"transfer-encoding" in self.headers
         self.request_id = request_id_of(self.headers)
-        scope.setdefault("state", {}).update(request_id=self.request_id, scorer=scorer)
+        scope.setdefault("state", {}).update(
+            request_id=self.request_id, scorer=scorer, task=asyncio.current_task()
+        )
         self._receive = receive
         self._send = send
         self._replaced = False

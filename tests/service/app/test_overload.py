@@ -15,7 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.app.test_server import Process, eventually, running
+from tests.service.app.test_server import Process, eventually, request_of, running
 from tests.service.pumps import as_request, normal_records
 
 CALLERS = 12
@@ -77,6 +77,29 @@ def test_a_refusal_says_when_to_come_back_and_leaves_the_connection(
     assert set(flat) == {200, 503}
     for status in (200, 503):
         assert counted[("http_requests_total", str(status))] == flat.count(status)
+
+
+def test_what_a_caller_that_has_gone_asked_for_is_not_computed(
+    artifact: Path, large: bytes
+) -> None:
+    slow = 8
+    quick = request_of(json.dumps(as_request(normal_records(7, seed=5))).encode())
+    with running(artifact, QUEUE__MAX_ROWS=str(10 * SLOW_ROWS)) as process:
+        waiting = [process.connect() for _ in range(slow)]
+        for connection in waiting:
+            message = request_of(large).replace(b"/v1/score", b"/v1/score?explain=true")
+            connection.sendall(message)
+        assert eventually(lambda: samples(process)[("anomaly_queue_rows", "")] > 0)
+        with process.connect() as gone:
+            gone.sendall(quick)
+        assert eventually(lambda: samples(process).get(("http_requests_total", "499")) == 1)
+        for connection in waiting:
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            connection.close()
+        counted = samples(process)
+
+    assert counted[("anomaly_rows_scored_total", "")] == slow * SLOW_ROWS
+    assert counted[("anomaly_queue_rows", "")] == 0
 
 
 def test_sigterm_under_load_loses_no_request(artifact: Path) -> None:
