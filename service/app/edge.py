@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.gate import Gate
 from service.app.lane import ADMITTED, Lane
 from service.app.own_headers import Headers, own_headers, request_id_of
-from service.batcher import Overloaded
 from service.metrics import NO_HANDLER
 from service.routes import SCORE_PATH, SCORE_TEMPLATE
 from service.routes.body import Direct, Post
@@ -180,8 +179,6 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Answer with the problem that an error is."""
         response = logged(response_to(error, self.request_id), error, self.request_id)
-        if isinstance(error, Overloaded):
-            self.scorer.metrics.rows_rejected({error.code: error.rows})
         if self._replaced:
             return  # The framework gave an answer before it passed the error on.
         if self.status:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
-from service.batcher import Batcher
+from service.batcher import Batcher, Overloaded
 from service.detectors import Served
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
@@ -126,7 +127,7 @@ class Scorer(Generic[Job, Result]):
             quick_rows,
             self.settings.queue.max_seconds,
         )
-        self.admission = Admission(self.batcher.check)
+        self.admission = Admission(self._check)
         self.model = ModelName(
             served.name, served.version, served.digest, served.alias, served.run_id
         )
@@ -165,9 +166,23 @@ class Scorer(Generic[Job, Result]):
         """The result of a job of so many rows; see `Batcher.enqueue`.
 
         Raises:
-            Overloaded: too many rows wait.
+            Overloaded: too many rows wait; they are counted.
         """
-        return await self.batcher.enqueue(job, rows, is_slow=is_slow)
+        with self._counting():
+            return await self.batcher.enqueue(job, rows, is_slow=is_slow)
+
+    def _check(self, rows: int, coming: int) -> None:
+        with self._counting():
+            self.batcher.check(rows, coming)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """What is turned away is seen in the metrics."""
+        try:
+            yield
+        except Overloaded as error:
+            self.metrics.rows_rejected({error.code: error.rows})
+            raise
 
     async def close(self) -> None:
         """Finish what waits, take nothing more."""
