@@ -111,6 +111,23 @@ class Batcher(Generic[Job, Result]):
     def is_full(self) -> bool:
         return self._waiting_rows >= self._max_rows
 
+    def check(self, rows: int, coming: int = 0) -> None:
+        """Refuse so many rows if there is no room for them.
+
+        Args:
+            coming: Others that will wait before them.
+
+        Raises:
+            Overloaded: accordingly.
+        """
+        ahead = self._waiting_rows + coming
+        if ahead and ahead + rows > self._max_rows:
+            raise Overloaded(
+                f"{ahead} {self._unit} wait already, and no more than {self._max_rows} may. "
+                "Try again in a moment, or run more instances.",
+                rows,
+            )
+
     def enqueue(self, job: Job, rows: int, *, is_slow: bool = False) -> asyncio.Future[Result]:
         """The result of one job, when there is one; cancelled before, it is not computed.
 
@@ -124,12 +141,7 @@ class Batcher(Generic[Job, Result]):
         """
         if self._closed:
             raise Overloaded("the service is stopping. Ask another instance.", rows)
-        if self._waiting and self._waiting_rows + rows > self._max_rows:
-            raise Overloaded(
-                f"{self._waiting_rows} {self._unit} wait already, and no more than "
-                f"{self._max_rows} may. Try again in a moment, or run more instances.",
-                rows,
-            )
+        self.check(rows)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         is_quick = rows <= self._quick_rows and not is_slow

@@ -6,6 +6,7 @@ request is counted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from time import perf_counter
@@ -30,6 +31,11 @@ from service.scoring.tables import Tables
 
 KEPT_HEADERS = ("allow", "content-range", "retry-after")
 """Of an answer of the framework's that is replaced by a problem document."""
+
+CLIENT_GONE = "the client has gone"
+"""With this message the task of a request, `scope["state"]["task"]`, may be cancelled."""
+CLIENT_CLOSED_REQUEST = 499
+"""In the metrics, where nobody was left to be answered; nginx's number for it."""
 
 
 class Edge:
@@ -79,6 +85,10 @@ class Edge:
                 await exchange.post(direct)
         except Exception as error:
             await exchange.fail(error)
+        except asyncio.CancelledError as error:
+            if error.args != (CLIENT_GONE,):
+                raise
+            exchange.status = CLIENT_CLOSED_REQUEST
         finally:
             exchange.count()
 
@@ -111,9 +121,12 @@ class Exchange:
         # The first of each name counts.
         self.headers = dict(reversed(scope["headers"]))
         length = self.headers.get(b"content-length", b"0")
+        self.declared_bytes = int(length[:20]) if length.isdigit() else 0
         self.body_pending = length != b"0" or b"transfer-encoding" in self.headers
         self.request_id = request_id_of(self.headers)
-        scope.setdefault("state", {}).update(request_id=self.request_id, scorer=scorer)
+        scope.setdefault("state", {}).update(
+            request_id=self.request_id, scorer=scorer, task=asyncio.current_task()
+        )
         self._receive = receive
         self._send = send
         self._replaced = False
@@ -149,6 +162,8 @@ class Exchange:
             refusal.headers["allow"] = direct.method
             await self.answer(refusal)
             return
+        if direct.scores:
+            self.scorer.admission.expect(self.declared_bytes)
         reply = await direct.endpoint(
             Post(self.receive, self.scope["query_string"], self.request_id, self.headers)
         )
@@ -195,6 +210,13 @@ class Exchange:
         await self.answer(response)
 
     def _own_headers(self) -> Headers:
-        # The rest of a body that nobody will read must not keep the connection.
         unread = self.body_pending and self.status >= HTTPStatus.BAD_REQUEST
-        return own_headers(self.request_id, closing=self.scorer.common.draining or unread)
+        closing = self.scorer.common.draining or (unread and not self._rest_is_short())
+        return own_headers(self.request_id, closing=closing)
+
+    def _rest_is_short(self) -> bool:
+        """Whether the server may as well take in the rest of a body that nobody will read: to close
+        a connection on which bytes arrive may take the answer from the client."""
+        most = self.scorer.settings.limits.body_bytes
+        is_sending = b"expect" not in self.headers and self.status != HTTPStatus.REQUEST_TIMEOUT
+        return is_sending and 0 < self.declared_bytes <= most

@@ -1,4 +1,4 @@
-"""A process that serves: sockets, signals, and connections that misbehave before HTTP begins."""
+"""A process that serves: sockets and signals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from http import HTTPStatus
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -18,99 +17,19 @@ from prometheus_client import start_http_server
 from anomaly.errors import ConfigInvalid
 from service.access.gate import Gate
 from service.access.keys import KeyFile
-from service.app.express import ExpressHttp
+from service.app.connection import guarded_by
 from service.app.following import follow
 from service.app.models import Models
 from service.app.switch import Switch
 from service.metrics import Metrics
 from service.origin import Opened
-from service.routes.problems import MEDIA_TYPE
 from service.scoring.scorer import Common
-from service.settings import Limits, Settings
-from service.wire.answer import JSON, Problem
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.grpc.server import GrpcServer
 
 BACKLOG = 2048
-
-
-class GuardedHttp(ExpressHttp):
-    """HTTP/1.1, with the limits on headers that uvicorn does not have.
-
-    Without them one client can fill the memory with a header that never ends, and a few hundred
-    can hold every connection by sending a byte a minute.
-    """
-
-    limits = Limits()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._requests = 0
-        self._begin_head()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._requests += 1
-        self._begin_head()
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._head_timer.cancel()
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        begun = self._requests
-        super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            # A chunk may hold the rest of the request before: that is not part of this head.
-            is_shared = begun and self._requests > begun
-            self._head_bytes += 0 if is_shared else len(data)
-            if self._head_bytes > self.limits.head_bytes:
-                self._refuse(
-                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                    "head_too_large",
-                    f"the headers are longer than {self.limits.head_bytes:,} bytes.",
-                )
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._head_timer.cancel()
-        super().connection_lost(exc)
-
-    def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn for what is not HTTP."""
-        self._refuse(HTTPStatus.BAD_REQUEST, "http_invalid", "this is not a valid HTTP request.")
-
-    def _begin_head(self) -> None:
-        self._in_head = True
-        self._head_bytes = 0
-        if (timer := getattr(self, "_head_timer", None)) is not None:
-            timer.cancel()
-        self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_too_slow)
-
-    def _head_too_slow(self) -> None:
-        if not self.transport.is_closing():
-            self._refuse(
-                HTTPStatus.REQUEST_TIMEOUT,
-                "head_too_slow",
-                f"the headers were not complete within {self.limits.head_seconds:g} seconds.",
-            )
-
-    def _refuse(self, status: HTTPStatus, code: str, detail: str) -> None:
-        body = JSON.encode(Problem("about:blank", status.phrase, status, code, detail, "", []))
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self._in_head = False
-        self._head_timer.cancel()
-        self.transport.write(head.encode("ascii") + body)
-        self.transport.close()
-
-
-def guarded_by(limits: Limits) -> type[GuardedHttp]:
-    """The protocol with these limits; uvicorn takes a class and makes one for each connection."""
-    return type("GuardedHttpWithLimits", (GuardedHttp,), {"limits": limits})
 
 
 class DrainingServer(uvicorn.Server):

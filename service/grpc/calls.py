@@ -165,6 +165,6 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
         if isinstance(tables, Images):
             raise MediaTypeRefused(LOOKS_AT_IMAGES)
         schema, limits = tables.detector.schema, tables.settings.limits
-        request = await tables.read(lambda: read_request(sent, schema, limits), aside=aside)
+        request = await tables.read(lambda: read_request(sent, schema, limits), len(body))
         result = await tables.result(request, explain=request.explain, every=True)
         return response_of(request, *outputs_to(tables, request, result))

@@ -24,7 +24,7 @@ from service.scoring.answers import threshold_at
 from service.scoring.compute import Result
 from service.scoring.images import Images
 from service.scoring.scorer import Common, Scorer
-from service.scoring.tables import LARGE_BODY_BYTES, Tables
+from service.scoring.tables import Tables
 from service.wire.answer import JSON
 from service.wire.inference import (
     InferenceRequest,
@@ -167,7 +167,7 @@ def infer_rows(tables: Tables) -> Endpoint:
             body = await read_body(post, wanted, limits.body_seconds, share.take)
             request = await tables.read(
                 lambda: read_inference(body, post.header(JSON_LENGTH), schema, limits),
-                aside=len(body) > LARGE_BODY_BYTES,
+                len(body),
             )
             result = await tables.result(request, explain=request.explain, every=True)
             return reply_to(tables, request, result)

@@ -20,7 +20,7 @@ from service.routes.formats import CSV_TYPE, PARQUET_TYPE, read_as
 from service.routes.problems import MediaTypeRefused
 from service.routes.score import OTHERWISE, check_charset
 from service.scoring.images import Images
-from service.scoring.tables import LARGE_BODY_BYTES, Tables
+from service.scoring.tables import Tables
 from service.wire.answer import JSON
 from service.wire.invocations import Invocation, predictions, read_invocation
 from service.wire.options import Options
@@ -69,8 +69,7 @@ def invoke_rows(tables: Tables) -> Endpoint:
                 request = read_as(kind, body, schema, limits, Options(), share.take)
                 return Invocation(**asdict(request), explain_top_k=0)
 
-            aside = kind != JSON_TYPE or len(body) > LARGE_BODY_BYTES
-            request = await tables.read(parse, aside=aside)
+            request = await tables.read(parse, len(body), aside=kind != JSON_TYPE)
             top_k = request.explain_top_k
             result = await tables.result(request, explain=top_k > 0, every=True)
             return Reply(JSON.encode(predictions(result.verdicts, result.attributions, top_k)))

@@ -19,7 +19,7 @@ from service.routes.body import (
 )
 from service.routes.formats import LINES_TYPE, TABLE_TYPES, accepted, read_as, write_as
 from service.routes.problems import MediaTypeRefused
-from service.scoring.tables import LARGE_BODY_BYTES, Tables
+from service.scoring.tables import Tables
 from service.wire.answer import Answer
 from service.wire.options import read_options
 
@@ -51,8 +51,9 @@ def score_rows(tables: Tables) -> Endpoint:
             body = await read_body(post, table, limits.body_seconds, share.take)
             request = await tables.read(
                 lambda: read_as(kind, body, schema, limits, options, share.take),
+                len(body),
                 # Of the others a few bytes may be many rows, and the first one imports pyarrow.
-                aside=kind != LINES_TYPE or len(body) > LARGE_BODY_BYTES,
+                aside=kind != LINES_TYPE,
             )
             write = partial(written, answer_kind)
             return await tables.respond(request, write, post.request_id, explain=options.explain)

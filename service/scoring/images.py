@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -27,9 +25,6 @@ from service.wire.refusals import InvalidRequest, rows_by_reason
 
 Found = TypeVar("Found")
 
-MOST_WORKERS = 4
-"""Threads that decode images and draw heatmaps; each may need 300 MB for the largest image."""
-
 
 class Images:
     """Files to bytes, for one detector of images."""
@@ -45,13 +40,10 @@ class Images:
             max_batch_rows=settings.queue.max_batch_images,
         )
         self.metrics = self.scorer.metrics
-        threads = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-        self._workers = ThreadPoolExecutor(threads, thread_name_prefix="images")
 
     async def close(self) -> None:
         """Finish what waits, take nothing more."""
         await self.scorer.close()
-        self._workers.shutdown()
 
     async def answer(
         self,
@@ -95,14 +87,18 @@ class Images:
         self, uploads: Callable[[], list[Upload]], options: Options, share: Share
     ) -> ImageRequest:
         limits, count_tiles = self.settings.limits, self.detector.preprocessor.count
+        size, admission = share.held_bytes, self.scorer.admission
         try:
-            return await self._in_thread(
-                "decode",
-                lambda: open_images(uploads(), options, limits, count_tiles, share.take),
-            )
+            with admission.parsing(size):
+                request = await self._in_thread(
+                    "decode",
+                    lambda: open_images(uploads(), options, limits, count_tiles, share.take),
+                )
         except InvalidRequest as error:
             self.metrics.rows_rejected(error.rows_by_reason)
             raise
+        admission.learn(size, len(request.images))
+        return request
 
     async def _score(self, job: ImageJob) -> ImageResult:
         if not job.images:
@@ -113,6 +109,8 @@ class Images:
         """The work, away from the event loop, and its time in the metrics."""
         started = perf_counter()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+            return await asyncio.get_running_loop().run_in_executor(
+                self.scorer.common.workers, work
+            )
         finally:
             self.metrics.phase(phase, perf_counter() - started)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
@@ -12,6 +15,7 @@ from service.detectors import Served
 from service.exchangeability import stream_of
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
+from service.scoring.admission import Admission
 from service.scoring.memory import Memory
 from service.settings import Settings
 from service.wire.answer import ModelName
@@ -19,12 +23,17 @@ from service.wire.answer import ModelName
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+MOST_WORKERS = 4
+"""Threads that read bodies and write answers. Reading the largest image may take 300 MB; and where
+there are more threads than cores, they only keep the event loop waiting."""
+
 
 class Common:
     """What all models of the process share.
 
     Attributes:
         memory: For the bodies of requests, and what is made of them.
+        workers: Read bodies and write answers where the event loop should not wait for it.
         draining: Set when the service is about to stop.
     """
 
@@ -32,6 +41,8 @@ class Common:
         self.settings = settings
         self.metrics = Metrics()
         self.memory = Memory(settings.queue.max_bytes)
+        threads = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+        self.workers = ThreadPoolExecutor(threads, thread_name_prefix="bodies")
         self.draining = False
         self._hosted: dict[str, Hosted] = {}
 
@@ -87,6 +98,7 @@ class Scorer(Generic[Job, Result]):
         features: Names that may be labels of metrics.
 
     Attributes:
+        admission: Asked before a body is read, and before it is parsed.
         model: Its name, as every answer carries it.
     """
 
@@ -116,6 +128,7 @@ class Scorer(Generic[Job, Result]):
             quick_rows,
             self.settings.queue.max_seconds,
         )
+        self.admission = Admission(self._check)
         self.model = ModelName(
             served.name, served.version, served.digest, served.alias, served.run_id
         )
@@ -161,8 +174,18 @@ class Scorer(Generic[Job, Result]):
         Raises:
             Overloaded: too many rows wait; they are counted.
         """
-        try:
+        with self._counting():
             return await self.batcher.enqueue(job, rows, is_slow=is_slow)
+
+    def _check(self, rows: int, coming: int) -> None:
+        with self._counting():
+            self.batcher.check(rows, coming)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """What is turned away is seen in the metrics."""
+        try:
+            yield
         except Overloaded as error:
             self.metrics.rows_rejected({error.code: error.rows})
             raise

@@ -109,7 +109,7 @@ class Tables:
         result = await self.result(request, explain=explain)
         started = perf_counter()
         try:
-            return await asyncio.to_thread(
+            return await self._in_thread(
                 lambda: write(self._told(request, result, request_id, explain=explain))
             )
         finally:
@@ -117,26 +117,34 @@ class Tables:
 
     def read_json(self, body: bytes) -> Awaitable[ScoreRequest]:
         """The request that JSON is; see `read`."""
-        return self.read(lambda: self._reader.read(body), aside=len(body) > LARGE_BODY_BYTES)
+        return self.read(lambda: self._reader.read(body), len(body))
 
-    async def read(self, parse: Callable[[], Sent], *, aside: bool) -> Sent:
+    async def read(self, parse: Callable[[], Sent], size: int, *, aside: bool = False) -> Sent:
         """The request that a body is.
 
         Args:
-            aside: Whether parsing takes so long that the others must not wait for it.
+            size: Of the body, in bytes.
+            aside: Whether the others must not wait for it, however short it is.
 
         Raises:
             BadData: whatever `parse` raises.
             InvalidRequest: a category is unseen, and the service is set to refuse those.
+            Overloaded: too many rows wait.
         """
-        started = perf_counter()
+        started, admission = perf_counter(), self.scorer.admission
         try:
-            return await asyncio.to_thread(self._parsed, parse) if aside else self._parsed(parse)
+            with admission.parsing(size):
+                if aside or size > LARGE_BODY_BYTES:
+                    request = await self._in_thread(lambda: self._parsed(parse))
+                else:
+                    request = self._parsed(parse)
         except InvalidRequest as error:
             self.metrics.rows_rejected(error.rows_by_reason)
             raise
         finally:
             self.metrics.phase("decode", perf_counter() - started)
+        admission.learn(size, request.n_rows)
+        return request
 
     async def result(self, request: ScoreRequest, *, explain: bool, every: bool = False) -> Result:
         """What the detector says of the sound rows.
@@ -180,6 +188,9 @@ class Tables:
 
     def _compute(self, jobs: Sequence[Job]) -> list[Result]:
         return compute(self.detector, jobs, self.scorer.rows_scored)
+
+    def _in_thread(self, work: Callable[[], Written]) -> Awaitable[Written]:
+        return asyncio.get_running_loop().run_in_executor(self.scorer.common.workers, work)
 
     async def _score(self, job: Job) -> Result:
         if not len(job.records):
