@@ -38,6 +38,7 @@ class Challenger:
         self._source = source
         self._decided: tuple[str, str] | None = None
         self._is_refused = False
+        self._is_stopped = False
         self._comparisons: dict[str, Comparison] = {}
         self._lock = Lock()
 
@@ -55,9 +56,9 @@ class Challenger:
                 log.warning("the challenger could not be looked for: %s", error)
 
     def stop(self) -> None:
-        """Show nothing to anyone."""
-        with self._lock:
-            self._show(None)
+        """Show nothing to anyone any more. Nothing waits for a look that has begun."""
+        self._is_stopped = True
+        self._show(None)
 
     def _look(self, again: bool) -> None:
         decided = (self._named(), self._switch.served.version)
@@ -98,7 +99,7 @@ class Challenger:
         before, hosted.shadow = hosted.shadow, None
         if before is not None:
             before.stop()
-        if served is not None:
+        if served is not None and not self._is_stopped:
             hosted.shadow = Shadow(served, self._comparison(served))
             log.info("version %s of %s is the challenger", served.version, served.name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 
 from service.app.challenger import CHALLENGER, Challenger
 from service.app.switch import Switch
@@ -25,9 +26,9 @@ class Following:
     challenger: Challenger | None
 
     def start(self) -> None:
-        """Find the challenger, and begin to look."""
+        """Begin to look; at once for the challenger, without which requests can be answered."""
         if self.challenger is not None:
-            self.challenger.look()
+            Thread(target=self.challenger.look, name="challenger", daemon=True).start()
         if self.watcher is not None:
             self.watcher.start()
 

@@ -93,7 +93,9 @@ def registry(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def duel(registry: Registry, tmp_path: Path) -> Iterator[Duel]:
     settings = {"RELOAD__SECONDS": "0.2", "CACHE": str(tmp_path / "cache")}
     with running(URI, "--shadow", **settings) as process:
-        yield Duel(process, registry)
+        found = Duel(process, registry)
+        assert eventually(lambda: "anomaly_shadow_psi{" in found.metrics())
+        yield found
 
 
 def test_every_row_is_shown_once_and_the_verdicts_add_up(
@@ -301,6 +303,17 @@ def test_a_registry_that_is_down_changes_nothing(bench: Bench) -> None:
     assert bench.point("2") == "1"
     bench.shelf.is_down = False
     assert bench.point("2") == "2"
+
+
+def test_after_the_end_nobody_is_shown_anything(bench: Bench) -> None:
+    bench.point("1")
+
+    bench.challenger.stop()
+
+    assert bench.current is None
+    assert bench.point("2") is None
+    bench.scores()
+    assert bench.counts("1") == {"scored": 0, "dropped": 0, "failed": 0}
 
 
 def test_counts_are_kept_of_the_last_challenger_and_the_one_before(bench: Bench) -> None:
