@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -67,7 +68,7 @@ class ServiceError(AnomalyError):
 
 @dataclass(frozen=True)
 class Call:
-    """One request that scores.
+    """One request: POST scores, GET describes.
 
     Attributes:
         options: Of `httpx.Client.request`.
@@ -77,10 +78,9 @@ class Call:
     options: dict[str, Any]
     first: int = 0
     method: str = "POST"
-    path: str = "/v1/score"
 
 
-MODEL = Call({}, method="GET", path="/v1/model")
+MODEL = Call({}, method="GET")
 
 
 @dataclass
@@ -126,12 +126,17 @@ class Answers:
 class _Common:
     """What both clients are made of; no network here."""
 
-    def __init__(self, url: str, key: str | None, seconds: float, tries: int) -> None:
+    def __init__(
+        self, url: str, model: str | None, key: str | None, seconds: float, tries: int
+    ) -> None:
         if tries < 1 or (key is not None and not key.isascii()):
             raise ConfigInvalid("tries must be 1 or more, and a key is made of ASCII characters.")
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._options: dict[str, Any] = {"base_url": url, "headers": headers, "timeout": seconds}
         self._tries = tries
+        own = "/v1/model" if model is None else f"/v1/models/{quote(model, safe='')}"
+        score = "/v1/score" if model is None else f"{own}/score"
+        self._paths = {"GET": own, "POST": score}
 
 
 class Client(_Common):
@@ -139,15 +144,22 @@ class Client(_Common):
 
     Args:
         url: Such as http://127.0.0.1:8080.
+        model: One of several; by default the first.
         key: See `anomaly keys`.
         seconds: To wait for an answer.
         tries: Of a request that is turned away or lost.
     """
 
     def __init__(
-        self, url: str, *, key: str | None = None, seconds: float = 60.0, tries: int = TRIES
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        key: str | None = None,
+        seconds: float = 60.0,
+        tries: int = TRIES,
     ) -> None:
-        super().__init__(url, key, seconds, tries)
+        super().__init__(url, model, key, seconds, tries)
         self._http = httpx.Client(**self._options)
 
     def __enter__(self) -> Self:
@@ -215,7 +227,7 @@ class Client(_Common):
     def _send(self, call: Call) -> dict[str, Any]:
         for tried in range(1, self._tries + 1):
             try:
-                answer = self._http.request(call.method, call.path, **call.options)
+                answer = self._http.request(call.method, self._paths[call.method], **call.options)
             except httpx.TransportError as error:
                 if tried == self._tries or isinstance(error, httpx.UnsupportedProtocol):
                     raise lost(error) from error
@@ -232,9 +244,15 @@ class AsyncClient(_Common):
     """`Client`, for `async with` and `await`."""
 
     def __init__(
-        self, url: str, *, key: str | None = None, seconds: float = 60.0, tries: int = TRIES
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        key: str | None = None,
+        seconds: float = 60.0,
+        tries: int = TRIES,
     ) -> None:
-        super().__init__(url, key, seconds, tries)
+        super().__init__(url, model, key, seconds, tries)
         self._http = httpx.AsyncClient(**self._options)
 
     async def __aenter__(self) -> Self:
@@ -283,7 +301,9 @@ class AsyncClient(_Common):
     async def _send(self, call: Call) -> dict[str, Any]:
         for tried in range(1, self._tries + 1):
             try:
-                answer = await self._http.request(call.method, call.path, **call.options)
+                answer = await self._http.request(
+                    call.method, self._paths[call.method], **call.options
+                )
             except httpx.TransportError as error:
                 if tried == self._tries or isinstance(error, httpx.UnsupportedProtocol):
                     raise lost(error) from error

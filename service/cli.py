@@ -36,6 +36,9 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Serve everyone who reaches the address.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Show the challenger what the champion answers.")
+    ] = False,
     no_docs: Annotated[
         bool, typer.Option("--no-docs", help="Without /docs, /redoc and /openapi.json.")
     ] = False,
@@ -58,6 +61,7 @@ def serve(
         keys=keys,
         # Only what was said on the command line overrides the environment.
         no_auth=no_auth or None,
+        shadow=shadow or None,
         docs=False if no_docs else None,
     )
     opened = [open_model(model, settings.device, settings.cache) for model in settings.models]

@@ -39,6 +39,9 @@ LEVEL = "anomaly"
 
 OUTCOMES = ("loaded", "refused", "unreachable", "rolled_back")
 
+SHADOW_OUTCOMES = ("scored", "dropped", "failed")
+AGREEMENTS = ("both", "neither", "champion_only", "challenger_only")
+
 INFO = ("version", "run_id", "alias", "digest", "device")
 """What `anomaly_model_info` says besides the name."""
 
@@ -185,6 +188,23 @@ class Families:
             "decode and respond: of a request; forward: of a batch.",
             SECONDS,
             "phase",
+        )
+        self.shadow_rows = counter(
+            "anomaly_shadow_rows_total",
+            "Rows of the champion that were shown to the challenger.",
+            "version",
+            "outcome",
+        )
+        self.shadow_agreement = counter(
+            "anomaly_shadow_agreement_total",
+            "Rows that the challenger scored, by which of the two flags them.",
+            "version",
+            "verdicts",
+        )
+        self.shadow_psi = gauge(
+            "anomaly_shadow_psi",
+            "Population stability index of the challenger's p-values against the champion's.",
+            "version",
         )
 
 

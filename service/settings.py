@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +30,9 @@ from anomaly.data.schema import first_reason
 from anomaly.errors import ConfigInvalid
 
 PREFIX = "ANOMALY_SERVICE__"
+
+ALIAS = "models:/.+@.+"
+"""Of a model that moves."""
 
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -154,6 +158,7 @@ class Settings(BaseSettings):
         host: The address that is listened on. Anything but loopback needs `keys` or `no_auth`.
         metrics_port: `/metrics` has its own; port 0 lets the system choose, here and above.
         grpc_port: Of the Open Inference Protocol over gRPC; None for none.
+        shadow: Whether challengers are shown what champions answer.
         cache: The folder of the last good copies of registered models.
         docs: Whether `/docs`, `/redoc` and `/openapi.json` are there.
         keys: The file of API keys; see `service.access.keys`. Without it, there are none.
@@ -175,6 +180,7 @@ class Settings(BaseSettings):
     docs: bool = True
     keys: Path | None = None
     no_auth: bool = False
+    shadow: bool = False
     unseen_category: UnseenCategory = UnseenCategory.WARN
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
     grace_seconds: Count = 30
@@ -183,6 +189,15 @@ class Settings(BaseSettings):
     queue: Queue = Queue()
     reload: Reload = Reload()
     exchangeability: Exchangeability = Exchangeability()
+
+    @model_validator(mode="after")
+    def _shadow_only_by_alias(self) -> Settings:
+        if self.shadow and not any(re.fullmatch(ALIAS, model) for model in self.models):
+            raise ValueError(
+                "shadow follows the alias `challenger` of models that are given by an alias, such "
+                "as `models:/pumps@champion`, and none is"
+            )
+        return self
 
     @model_validator(mode="after")
     def _open_only_when_said(self) -> Settings:

@@ -58,6 +58,8 @@ class Watcher:
         serving: What is served now.
         serve: Has another version served; raises an `AnomalyError` if it cannot be.
         seconds: Between two looks; 0 looks only when asked.
+        then: What else is to be looked for, after every look; told whether to try anew what was
+            refused.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class Watcher:
         serve: Callable[[Served], None],
         metrics: ModelMetrics,
         seconds: float,
+        then: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._source = source
         self._serving = serving
         self._serve = serve
         self._metrics = metrics
         self._seconds = seconds
+        self._then = then
         self._refused: Outcome | None = None
         self._named: str | None = serving().version
         self._rollbacks = 0
@@ -101,6 +105,7 @@ class Watcher:
         if found.outcome not in ("unchanged", "known"):
             self._metrics.reloaded(found.outcome)
         self._tell_stale(found)
+        self._then(again)
         return replace(found, outcome="refused") if found.outcome == "known" else found
 
     def roll_back(self, roll_back: Callable[[], Served]) -> Served:

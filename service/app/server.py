@@ -87,8 +87,7 @@ class Server:
         gate = None if settings.keys is None else Gate(KeyFile(settings.keys))
         switches = [Switch(model.served, common, gate) for model in opened]
         self.models = Models(switches)
-        followed = [follow(*pair) for pair in zip(switches, opened, strict=True)]
-        self._watchers = [watcher for watcher in followed if watcher is not None]
+        self._followed = [follow(*pair) for pair in zip(switches, opened, strict=True)]
         self._socket = listen(settings.host, settings.port)
         self._metrics = _serve_metrics(settings, common.metrics)
         config = uvicorn.Config(
@@ -110,13 +109,13 @@ class Server:
 
     def run(self) -> None:
         """Serve until a signal says stop, then finish what was begun."""
-        for watcher in self._watchers:
-            watcher.start()
+        for following in self._followed:
+            following.start()
         try:
             self._server.run(sockets=[self._socket])
         finally:
-            for watcher in self._watchers:
-                watcher.stop()
+            for following in self._followed:
+                following.stop()
             self._metrics.shutdown()
             self._metrics.server_close()
 

@@ -69,7 +69,7 @@ class Images:
         request = await self._open(uploads, options, share)
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
-        self.scorer.rows_scored(self.detector.verdicts(result.scores))
+        self.scorer.rows_scored(request.images, self.detector.verdicts(result.scores))
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         answer = partial(
             to_image_answer,

@@ -17,6 +17,7 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
 from service.scoring.memory import Memory
+from service.scoring.shadow import Rows, Shadow
 from service.settings import Settings
 from service.wire.answer import ModelName
 
@@ -81,10 +82,12 @@ class Hosted:
     Attributes:
         scorer: Of the version that is served; None before there is one.
         lifecycle: What administrators can do; None where nothing can be done.
+        shadow: Of a challenger; None if none is shown what is scored.
     """
 
     def __init__(self, metrics: ModelMetrics) -> None:
         self.metrics = metrics
+        self.shadow: Shadow | None = None
         self.scorer: Scorer[Any, Any] | None = None
         self.lifecycle: Lifecycle | None = None
 
@@ -155,13 +158,17 @@ class Scorer(Generic[Job, Result]):
         )
         self.metrics.watching(self.stream)
 
-    def rows_scored(self, verdicts: Verdicts) -> None:
-        """Count rows with their verdicts at the model's own alpha."""
+    def rows_scored(self, rows: Rows, verdicts: Verdicts) -> None:
+        """Count rows with their verdicts at the model's own alpha, and show them to the challenger,
+        if there is one."""
         served = self.served
         calibration = served.detector.calibration
         self.metrics.rows_scored(verdicts, calibration, served.version)
         if self.stream is not None:
             self.stream.add(verdicts.scores)
+        shadow = self.hosted.shadow
+        if shadow is not None:
+            shadow.offer(rows, verdicts)
 
     @property
     def is_ready(self) -> bool:

@@ -40,6 +40,7 @@ def test_help_names_every_option() -> None:
         "--device",
         "--keys",
         "--no-auth",
+        "--shadow",
         "--no-docs",
     ):
         assert option in text

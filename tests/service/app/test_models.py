@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from anomaly.client import Client, ServiceError
 from anomaly.detector import Detector
 from anomaly.errors import ConfigInvalid
 from anomaly.image_detector import ImageDetector, of_tables
@@ -148,6 +150,20 @@ def test_tritons_client_finds_and_asks_each_of_them(
     assert scores.tolist() == expected["fans"]
     assert all(client.is_model_ready(name) for name in BODIES)
     client.close()
+
+
+def test_the_client_asks_the_one_that_it_is_told(
+    fleet: Fleet, expected: dict[str, list[float]]
+) -> None:
+    with Client(fleet.process.url, model="fans") as client:
+        scored = client.score(pd.DataFrame(MATRIX, columns=list(FANS.columns)))
+        assert client.model()["model"]["name"] == "fans"
+    other = Client(fleet.process.url, model="secretive", tries=1)
+    with other, pytest.raises(ServiceError) as refusal:
+        other.model()
+
+    assert scored["score"].tolist() == expected["fans"]
+    assert (refusal.value.status, refusal.value.code) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize(

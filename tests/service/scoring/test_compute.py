@@ -43,14 +43,15 @@ def test_each_job_gets_the_remarks_on_its_own_rows(
 def test_every_job_gets_what_it_would_get_alone(detector: Detector) -> None:
     jobs = [Job(normal_records(n, seed=n)) for n in (1, 7, 2, 30)]
     jobs[1].records.columns["flow"][2] = -40.0
-    told: list[Verdicts] = []
+    told: list[tuple[Records, Verdicts]] = []
 
-    together = compute(detector, jobs, told.append)
+    together = compute(detector, jobs, lambda *rows: told.append(rows))
 
-    assert len(told) == 1
-    assert len(told[0]) == 40
+    ((records, verdicts),) = told
+    assert len(records) == len(verdicts) == 40
+    assert verdicts.scores.tolist() == detector.anomaly_score(records).tolist()
     for job, result in zip(jobs, together, strict=True):
-        (alone,) = compute(detector, [job], lambda _: None)
+        (alone,) = compute(detector, [job], lambda *_: None)
         np.testing.assert_array_equal(result.verdicts.scores, alone.verdicts.scores)
         np.testing.assert_array_equal(result.verdicts.p_values, alone.verdicts.p_values)
         assert [(w.code, w.column, w.rows.tolist()) for w in result.verdicts.warnings] == [
@@ -60,11 +61,13 @@ def test_every_job_gets_what_it_would_get_alone(detector: Detector) -> None:
 
 def test_another_alpha_changes_the_verdicts_of_its_own_job_only(detector: Detector) -> None:
     records = normal_records(40, seed=3)
-    told: list[Verdicts] = []
+    told: list[tuple[Records, Verdicts]] = []
 
-    usual, strict = compute(detector, [Job(records), Job(records, alpha=0.5)], told.append)
+    usual, strict = compute(
+        detector, [Job(records), Job(records, alpha=0.5)], lambda *rows: told.append(rows)
+    )
 
     assert strict.verdicts.alpha == 0.5
     assert strict.verdicts.is_anomaly.sum() > usual.verdicts.is_anomaly.sum()
     both = Records.concatenate([records, records])
-    assert told[0].is_anomaly.sum() == detector.detect(both).is_anomaly.sum()
+    assert told[0][1].is_anomaly.sum() == detector.detect(both).is_anomaly.sum()
