@@ -17,6 +17,7 @@ from prometheus_client import start_http_server
 from anomaly.errors import ConfigInvalid
 from service.access.gate import Gate
 from service.access.keys import KeyFile
+from service.app.allocator import keep_freed_memory
 from service.app.connection import guarded_by
 from service.app.following import follow
 from service.app.models import Models
@@ -109,6 +110,7 @@ class Server:
 
     def run(self) -> None:
         """Serve until a signal says stop, then finish what was begun."""
+        keep_freed_memory()
         for following in self._followed:
             following.start()
         try:
