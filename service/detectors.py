@@ -48,6 +48,14 @@ class Served:
         return self.detector.backend.device
 
     @property
+    def trained_at(self) -> float:
+        """Seconds since 1970, when it was fitted and calibrated; NaN if the card tells no time."""
+        try:
+            return datetime.fromisoformat(self.detector.card.created).timestamp()
+        except ValueError:
+            return float("nan")
+
+    @property
     def unit(self) -> str:
         """What is scored: `rows` or `images`."""
         return "rows" if isinstance(self.detector, Detector) else "images"
