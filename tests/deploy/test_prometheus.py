@@ -17,6 +17,7 @@ from anomaly.assembly import DetectorConfig, assemble
 from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.fitting import FitConfig
+from deploy.grafana.panels import ANNOTATIONS, ROWS, VARIABLES, Needs, Panel, Query
 from tests.deploy.monitoring import (
     Prometheus,
     Traffic,
@@ -33,6 +34,12 @@ from tests.service.pumps import NUMBERS, numbers
 
 RECORDED = rules_of("anomaly.rules.yml")
 ALERTS = rules_of("anomaly.alerts.yml")
+
+PANELS = [panel for _, panels in ROWS for panel in panels]
+MAY_BE_EMPTY = {
+    Needs.GPU: "dcgm-exporter tells of it, and there is none here",
+    Needs.HISTORY: "it looks back further than the service has run",
+}
 
 SETTLED_SECONDS = 15
 """Longer than any scaled window, and any `for` after it."""
@@ -77,6 +84,10 @@ def watched(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         prometheus_of(metrics_url, folder) as prometheus,
         Traffic(url) as traffic,
     ):
+        # Counters by status and by reason begin with the first that there is.
+        assert httpx.post(url, content=b"{", timeout=20).status_code == 415
+        refused = {"columns": list(NUMBERS.names), "rows": [["wet", 1.0, 1.0]]}
+        assert httpx.post(url, json=refused, timeout=20).status_code == 422
         enough = "model:anomaly_p_value:increase1h >= 2000"
         until(lambda: prometheus.seconds_that(enough) > SETTLED_SECONDS, enough)
         when_normal = prometheus.alerts()
@@ -126,3 +137,52 @@ def test_every_metric_that_a_rule_names_is_told_by_the_service(
     watched: Watched, rule: dict[str, str]
 ) -> None:
     assert metrics_in(rule["expr"]) <= watched.exposed
+
+
+def asked(expr: str) -> str:
+    """A query of the dashboard as Grafana sends it, with everything selected."""
+    for name, value in {"__rate_interval": "1m", **dict.fromkeys(VARIABLES, ".*")}.items():
+        expr = expr.replace(f"${name}", value)
+    return scaled(expr)
+
+
+def queries() -> list[tuple[Panel, Query]]:
+    return [(panel, query) for panel in PANELS for query in panel.queries]
+
+
+@pytest.mark.parametrize(("panel", "query"), queries(), ids=lambda part: getattr(part, "title", ""))
+def test_every_panel_shows_something(watched: Watched, panel: Panel, query: Query) -> None:
+    found = watched.prometheus.query(asked(query.expr))
+
+    assert found or panel.needs in MAY_BE_EMPTY
+    assert not any(sample["value"][1] == "NaN" for sample in found)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
+def test_every_metric_that_a_panel_names_is_told_by_the_service(
+    watched: Watched, panel: Panel
+) -> None:
+    told = watched.exposed | {rule["record"] for rule in RECORDED} | {"up"}
+
+    if panel.needs is not Needs.GPU:
+        for query in panel.queries:
+            assert metrics_in(query.expr) <= told
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_variable_has_values(watched: Watched, name: str) -> None:
+    selector, label = VARIABLES[name].removeprefix("label_values(").removesuffix(")").split(", ")
+
+    found = watched.prometheus.query(asked(selector))
+
+    assert found
+    assert all(sample["metric"][label] for sample in found)
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS, ids=lambda annotation: annotation[0])
+def test_every_annotation_can_be_asked_for(
+    watched: Watched, annotation: tuple[str, str, str]
+) -> None:
+    changes, _, _ = annotation[1].rpartition(" > 0")
+
+    assert watched.prometheus.query(asked(changes))
