@@ -48,10 +48,11 @@ class Served:
         return self.detector.backend.device
 
     @property
-    def trained_at(self) -> float:
-        """Seconds since 1970, when it was fitted and calibrated; NaN if the card tells no time."""
+    def calibrated_at(self) -> float:
+        """Seconds since 1970; NaN if the card tells no time."""
+        card = self.detector.card
         try:
-            return datetime.fromisoformat(self.detector.card.created).timestamp()
+            return datetime.fromisoformat(card.calibrated or card.created).timestamp()
         except ValueError:
             return float("nan")
 

@@ -157,8 +157,9 @@ class Families:
             "The same of the share of p-values up to 0.05, over 0.05.",
             "bound",
         )
-        self.trained = gauge(
-            "anomaly_model_trained_timestamp_seconds", "When it was fitted and calibrated."
+        self.calibrated = gauge(
+            "anomaly_model_calibrated_timestamp_seconds",
+            "When it was calibrated, at first or anew.",
         )
         self.info = gauge(
             "anomaly_model_info",
@@ -257,7 +258,7 @@ class ModelMetrics:
         calibration: Calibration,
         *,
         info: Mapping[str, str],
-        trained_at: float,
+        calibrated_at: float,
         loaded_at: float,
         features: Sequence[str],
         queue_rows: Callable[[], int],
@@ -268,7 +269,7 @@ class ModelMetrics:
 
         Args:
             info: The labels of `anomaly_model_info`, `INFO`.
-            trained_at, loaded_at: Seconds since 1970, UTC.
+            calibrated_at, loaded_at: Seconds since 1970, UTC.
             features: Names that may be labels; what else is remarked shares one.
             queue_rows: Asked at every scrape.
             queue_limit: That more must not wait than.
@@ -281,7 +282,7 @@ class ModelMetrics:
             families.info.remove(*self._info)
         self._info = (model, *(info[name] for name in INFO))
         families.info.labels(*self._info).set(1)
-        families.trained.labels(model).set(trained_at)
+        families.calibrated.labels(model).set(calibrated_at)
         families.loaded.labels(model).set(loaded_at)
         families.queue_rows.labels(model).set_function(queue_rows)
         families.queue_limit.labels(model).set(queue_limit)

@@ -293,6 +293,14 @@ IS_THE_INPUT_THE_SAME = (
         ),
         width=6,
     ),
+    Panel(
+        "Evidence against exchangeability",
+        "Powers of ten by which a bettor against it has grown rich. Without a change one stream in "
+        "a thousand ever crosses the line; beyond it there is a ticket.",
+        (Query(f"anomaly_exchangeability_log10_martingale{{{SERIES}}}", "{{model}} {{instance}}"),),
+        line=3,
+        width=24,
+    ),
 )
 
 IS_THERE_ROOM = (
@@ -397,12 +405,12 @@ WHICH_MODEL = (
         (Query(f"anomaly_model_stale{{{SERIES}}}", "{{model}} {{instance}}"),),
     ),
     Panel(
-        "Days since training and calibration",
+        "Days since calibration",
         "Above the line there is a ticket: what is normal may have changed since.",
         (
             Query(
                 "(time() - max by (model) "
-                f"(anomaly_model_trained_timestamp_seconds{{{SERIES}}})) / 86400"
+                f"(anomaly_model_calibrated_timestamp_seconds{{{SERIES}}})) / 86400"
             ),
         ),
         unit="d",

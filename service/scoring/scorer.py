@@ -153,7 +153,7 @@ class Scorer(Generic[Job, Result]):
                 "digest": served.digest,
                 "device": served.device,
             },
-            trained_at=served.trained_at,
+            calibrated_at=served.calibrated_at,
             loaded_at=served.loaded_at.timestamp(),
             features=self._features,
             queue_rows=lambda: self.batcher.waiting_rows,

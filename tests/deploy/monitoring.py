@@ -45,6 +45,9 @@ SCALED = {
 PATIENCE_SECONDS = 120.0
 """For what takes ten or twenty seconds on an idle machine."""
 
+REQUESTS = 500
+"""More than are sent while rows are normal: the same rows again would not be exchangeable."""
+
 Sample = dict[str, Any]
 
 
@@ -181,12 +184,12 @@ def service_of(artifact: Path) -> Iterator[tuple[str, str]]:
 
 def bodies(seed: int, *, shift: float = 0.0) -> list[bytes]:
     """Requests of normal rows, or of rows whose flow is shifted by so much."""
-    records = numbers(20_000, seed)
+    records = numbers(200 * REQUESTS, seed)
     matrix = np.column_stack([records.columns[name] for name in NUMBERS.names])
     matrix[:, NUMBERS.names.index("flow")] += shift
     return [
         json.dumps({"columns": list(NUMBERS.names), "rows": part.tolist()}).encode()
-        for part in np.array_split(matrix, 100)
+        for part in np.array_split(matrix, REQUESTS)
     ]
 
 

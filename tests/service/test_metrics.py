@@ -26,7 +26,7 @@ from service.collectors import MOST_PENDING, Distribution, Summary
 from service.detectors import Served
 from service.metrics import LEVEL, MARGINS, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metrics
 from service.scoring.scorer import Common
-from service.settings import Settings
+from service.settings import Queue, Settings
 from tests.service.pumps import Caller, as_request, normal_records
 
 Sample: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
@@ -203,9 +203,9 @@ def test_what_an_alert_compares_with_is_told(caller: Caller, detector: Detector)
         found[("anomaly_calibration_ratio_bounds", (("bound", bound), PUMPS))]
         for bound in ("lower", "upper")
     ] == ratio
-    assert found[("anomaly_queue_limit_rows", (PUMPS,))] == Settings(model="pumps").queue.max_rows
-    trained = found[("anomaly_model_trained_timestamp_seconds", (PUMPS,))]
-    assert time() - 3600 < trained <= found[("anomaly_model_loaded_timestamp_seconds", (PUMPS,))]
+    assert found[("anomaly_queue_limit_rows", (PUMPS,))] == Queue().max_rows
+    calibrated = found[("anomaly_model_calibrated_timestamp_seconds", (PUMPS,))]
+    assert time() - 3600 < calibrated <= found[("anomaly_model_loaded_timestamp_seconds", (PUMPS,))]
 
 
 def test_every_column_is_counted_from_zero_so_that_its_first_remark_is_an_increase(
@@ -248,7 +248,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     pumps.serving(
         detector.calibration,
         info=INFO,
-        trained_at=0.0,
+        calibrated_at=0.0,
         loaded_at=0.0,
         features=wide.names,
         queue_rows=lambda: 0,
@@ -344,7 +344,7 @@ def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Det
         metrics.of("pumps").serving(
             detector.calibration,
             info={**INFO, "version": version},
-            trained_at=0.0,
+            calibrated_at=0.0,
             loaded_at=float(version),
             features=(),
             queue_rows=lambda: 0,
