@@ -46,6 +46,7 @@ class Card:
         data: Name and digest of the training data.
         config: The resolved configuration, everything that shaped the model.
         versions: Of the libraries that made it.
+        calibrated: When it was calibrated anew, as `created`; empty if it never was.
     """
 
     created: str
@@ -57,6 +58,7 @@ class Card:
     data: dict[str, str]
     config: dict[str, Any]
     versions: dict[str, str]
+    calibrated: str = ""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,15 @@ class Served:
         return self.detector.backend.device
 
     @property
+    def calibrated_at(self) -> float:
+        """Seconds since 1970; NaN if the card tells no time."""
+        card = self.detector.card
+        try:
+            return datetime.fromisoformat(card.calibrated or card.created).timestamp()
+        except ValueError:
+            return float("nan")
+
+    @property
     def unit(self) -> str:
         """What is scored: `rows` or `images`."""
         return "rows" if isinstance(self.detector, Detector) else "images"

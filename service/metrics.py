@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from anomaly.calibration import Calibration
 from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from anomaly.realised import realised_bounds
 from service.batcher import BatchReport
 from service.collectors import Distribution, Summary
 from service.exchangeability import Stream
@@ -42,6 +43,9 @@ OUTCOMES = ("loaded", "refused", "unreachable", "rolled_back")
 SHADOW_OUTCOMES = ("scored", "dropped", "failed")
 AGREEMENTS = ("both", "neither", "champion_only", "challenger_only")
 
+USUAL_P_VALUE = 0.05
+"""Where the calibration is checked: small enough to matter, large enough to be met often."""
+
 INFO = ("version", "run_id", "alias", "digest", "device")
 """What `anomaly_model_info` says besides the name."""
 
@@ -52,6 +56,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.families = Families(registry)
+        ProcessCollector(registry=registry)
         self._models: dict[str, ModelMetrics] = {}
         self._requests = Counter(
             "http_requests_total",
@@ -139,6 +144,23 @@ class Families:
         self.threshold = gauge("anomaly_threshold", "Of the score.", "level")
         self.alpha = gauge("anomaly_target_false_alarm_ratio", "The false-alarm rate asked for.")
         self.calibration_rows = gauge("anomaly_calibration_rows", "Scores behind the threshold.")
+        self.lower = gauge(
+            "anomaly_false_alarm_ratio_lower",
+            "Fewer normal rows are flagged by one calibration sample in a thousand.",
+        )
+        self.upper = gauge(
+            "anomaly_false_alarm_ratio_upper",
+            "More normal rows are flagged by one calibration sample in a thousand.",
+        )
+        self.bounds = gauge(
+            "anomaly_calibration_ratio_bounds",
+            "The same of the share of p-values up to 0.05, over 0.05.",
+            "bound",
+        )
+        self.calibrated = gauge(
+            "anomaly_model_calibrated_timestamp_seconds",
+            "When it was calibrated, at first or anew.",
+        )
         self.info = gauge(
             "anomaly_model_info",
             "Always 1; the labels say what is served.",
@@ -179,6 +201,7 @@ class Families:
             ),
         }
         self.queue_rows = gauge("anomaly_queue_rows", "Rows that wait for the model.")
+        self.queue_limit = gauge("anomaly_queue_limit_rows", "Beyond which they are turned away.")
         self.queue_seconds = histogram(
             "anomaly_queue_wait_seconds", "How long requests waited for the model.", SECONDS
         )
@@ -235,31 +258,34 @@ class ModelMetrics:
         calibration: Calibration,
         *,
         info: Mapping[str, str],
+        calibrated_at: float,
         loaded_at: float,
         features: Sequence[str],
         queue_rows: Callable[[], int],
+        queue_limit: int,
     ) -> None:
         """Describe what is served from now on. Counts of the version before are kept until the next
         one comes: a scrape may not have seen the last of them.
 
         Args:
             info: The labels of `anomaly_model_info`, `INFO`.
-            loaded_at: Seconds since 1970, UTC.
+            calibrated_at, loaded_at: Seconds since 1970, UTC.
             features: Names that may be labels; what else is remarked shares one.
             queue_rows: Asked at every scrape.
+            queue_limit: That more must not wait than.
         """
         families, model = self._families, self._model
         self._versions_are(info["version"])
-        self._features = frozenset(features[:MOST_FEATURES])
-        families.threshold.labels(model, LEVEL).set(calibration.threshold)
-        families.alpha.labels(model).set(calibration.alpha)
-        families.calibration_rows.labels(model).set(calibration.n)
+        self._features_are(features[:MOST_FEATURES])
+        self._promised(calibration)
         if self._info is not None:
             families.info.remove(*self._info)
         self._info = (model, *(info[name] for name in INFO))
         families.info.labels(*self._info).set(1)
+        families.calibrated.labels(model).set(calibrated_at)
         families.loaded.labels(model).set(loaded_at)
         families.queue_rows.labels(model).set_function(queue_rows)
+        families.queue_limit.labels(model).set(queue_limit)
 
     def watching(self, stream: Stream | None) -> None:
         """Ask this at every scrape; None where scores cannot be watched."""
@@ -321,6 +347,26 @@ class ModelMetrics:
         self._versions = [*others[-1:], version]
         families.scored.labels(model, version)
         families.flagged.labels(model, version, LEVEL)
+
+    def _features_are(self, features: Sequence[str]) -> None:
+        """Every one is counted from 0: a counter that begins at its first event hides that one."""
+        self._features = frozenset(features)
+        for counter in self._families.remarks.values():
+            for feature in features:
+                counter.labels(self._model, feature)
+
+    def _promised(self, calibration: Calibration) -> None:
+        """The threshold, what it rests on, and how many normal rows it may flag."""
+        families, model = self._families, self._model
+        families.threshold.labels(model, LEVEL).set(calibration.threshold)
+        families.alpha.labels(model).set(calibration.alpha)
+        families.calibration_rows.labels(model).set(calibration.n)
+        lower, upper = realised_bounds(calibration, calibration.alpha)
+        families.lower.labels(model).set(lower)
+        families.upper.labels(model).set(upper)
+        usual = realised_bounds(calibration, USUAL_P_VALUE)
+        for bound, value in zip(("lower", "upper"), usual, strict=True):
+            families.bounds.labels(model, bound).set(value / USUAL_P_VALUE)
 
     def _remarked(self, warning: ColumnWarning) -> None:
         counter = self._families.remarks.get(warning.code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from anomaly.arrays import Int64, Objects
 from anomaly.assembly import highest_of_each
@@ -56,7 +57,12 @@ def recalibrated_images(
     notes = [note for note in card.notes if HIDING_IMAGES not in note]
     notes += [found.message_of_images(old.unit)] if found.is_likely else []
     notes.append(f"calibrated anew on {len(scores):,} {old.unit}s of {name}")
-    card = replace(card, rows={**card.rows, "calibration": len(hottest)}, notes=tuple(notes))
+    card = replace(
+        card,
+        rows={**card.rows, "calibration": len(hottest)},
+        notes=tuple(notes),
+        calibrated=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     calibration = calibrate(scores, rate, old.rule, old.unit)
     return detector.calibrated(calibration, hottest, card)
 

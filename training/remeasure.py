@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,7 @@ def recalibrated(
         card,
         rows={**card.rows, "calibration": len(terms.scores)},
         notes=(*notes, *hiding, note),
+        calibrated=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return replace(
         detector,

@@ -22,6 +22,7 @@ def card_text(detector: AnyDetector) -> str:
         if calibration.rule is Rule.CONFORMAL
         else f"The threshold is the empirical quantile at {calibration.alpha:g}; no guarantee"
     )
+    anew = f", calibrated anew {card.calibrated}," if card.calibrated else ""
     lines = [
         "# Anomaly detector",
         "",
@@ -54,7 +55,7 @@ def card_text(detector: AnyDetector) -> str:
         f"**Limits.** {kind.capitalize()}s from another population than the one above void the "
         f"rate. {stored(detector)}",
         "",
-        f"Made {card.created} with "
+        f"Made {card.created}{anew} with "
         + ", ".join(f"{name} {number}" for name, number in card.versions.items())
         + ".",
         "",

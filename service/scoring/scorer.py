@@ -136,6 +136,7 @@ class Scorer(Generic[Job, Result]):
             served.name, served.version, served.digest, served.alias, served.run_id
         )
         self._features = features
+        self._max_rows = max_rows
         threshold = self.settings.exchangeability.threshold
         self.stream = stream_of(served.detector.calibration, threshold)
 
@@ -152,9 +153,11 @@ class Scorer(Generic[Job, Result]):
                 "digest": served.digest,
                 "device": served.device,
             },
+            calibrated_at=served.calibrated_at,
             loaded_at=served.loaded_at.timestamp(),
             features=self._features,
             queue_rows=lambda: self.batcher.waiting_rows,
+            queue_limit=self._max_rows,
         )
         self.metrics.watching(self.stream)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,25 @@ def test_a_directory_is_served_under_its_name(served: Served, artifact: Path) ->
     )
     assert served.digest == digest(artifact)
     assert served.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("created", "calibrated", "expected"),
+    [
+        ("2026-05-01T00:00:00+00:00", "", 1777593600.0),
+        ("2026-05-01T00:00:00+00:00", "2026-05-01T00:00:05+00:00", 1777593605.0),
+        ("in spring", "", float("nan")),
+    ],
+)
+def test_a_version_is_as_old_as_its_calibration(
+    served: Served, created: str, calibrated: str, expected: float
+) -> None:
+    old = of_tables(served.detector)
+    card = replace(old.card, created=created, calibrated=calibrated)
+
+    found = replace(served, detector=replace(old, card=card)).calibrated_at
+
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_served_detector_scores_as_the_saved_one(served: Served, detector: Detector) -> None:
@@ -88,6 +108,7 @@ def test_serving_from_a_directory_imports_nothing_that_only_training_needs(
 ) -> None:
     program = f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
 from anomaly.backends.backend import Device
 from service.app.server import Server

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
+from time import time
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -17,14 +19,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from anomaly.realised import realised_bounds
 from service.app import create_app
 from service.app.edge import Edge
 from service.collectors import MOST_PENDING, Distribution, Summary
 from service.detectors import Served
 from service.metrics import LEVEL, MARGINS, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metrics
 from service.scoring.scorer import Common
-from service.settings import Settings
+from service.settings import Queue, Settings
 from tests.service.pumps import Caller, as_request, normal_records
+
+Sample: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+"""Name and labels."""
 
 PUMPS = ("model", "pumps")
 MODEL = (PUMPS, ("version", "unregistered"))
@@ -35,6 +41,11 @@ INFO = {
     "digest": "",
     "device": "cpu",
 }
+
+
+def of_models(found: dict[Sample, float]) -> dict[Sample, float]:
+    """Without those of the process, which are others at every scrape."""
+    return {sample: value for sample, value in found.items() if sample[0].startswith("anomaly_")}
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
@@ -180,6 +191,40 @@ def test_the_threshold_in_force_and_its_grounds_are_told(
     ]
 
 
+def test_what_an_alert_compares_with_is_told(caller: Caller, detector: Detector) -> None:
+    found = caller.samples()
+    calibration = detector.calibration
+    lower, upper = realised_bounds(calibration, calibration.alpha)
+    ratio = [value / 0.05 for value in realised_bounds(calibration, 0.05)]
+
+    assert found[("anomaly_false_alarm_ratio_lower", (PUMPS,))] == lower
+    assert found[("anomaly_false_alarm_ratio_upper", (PUMPS,))] == upper > calibration.alpha
+    assert [
+        found[("anomaly_calibration_ratio_bounds", (("bound", bound), PUMPS))]
+        for bound in ("lower", "upper")
+    ] == ratio
+    assert found[("anomaly_queue_limit_rows", (PUMPS,))] == Queue().max_rows
+    calibrated = found[("anomaly_model_calibrated_timestamp_seconds", (PUMPS,))]
+    assert time() - 3600 < calibrated <= found[("anomaly_model_loaded_timestamp_seconds", (PUMPS,))]
+
+
+def test_every_column_is_counted_from_zero_so_that_its_first_remark_is_an_increase(
+    caller: Caller,
+) -> None:
+    found = caller.samples()
+
+    for remark in ("missing", "unseen_category", "out_of_range"):
+        for column in ("pressure", "flow", "valve_open", "site", "taken"):
+            labels = (("feature", column), PUMPS)
+            assert found[(f"anomaly_input_{remark}_total", labels)] == 0
+
+
+def test_the_process_tells_of_its_memory(caller: Caller) -> None:
+    found = caller.samples()
+
+    assert found[("process_resident_memory_bytes", ())] > 2**20
+
+
 def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detector) -> None:
     calibration = detector.calibration
     # Around the threshold, within and beyond the tolerance.
@@ -203,9 +248,11 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     pumps.serving(
         detector.calibration,
         info=INFO,
+        calibrated_at=0.0,
         loaded_at=0.0,
         features=wide.names,
         queue_rows=lambda: 0,
+        queue_limit=1,
     )
     warnings = tuple(
         ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
@@ -235,7 +282,7 @@ def test_two_models_share_a_registry_and_no_counts(served: Served, served_number
     pumps.score(as_request(normal_records(4)))
 
     found = pumps.samples()
-    assert found == others.samples()
+    assert of_models(found) == of_models(others.samples())
     for name, rest in (
         ("anomaly_rows_scored_total", (("version", "unregistered"),)),
         ("anomaly_p_value_count", ()),
@@ -297,9 +344,11 @@ def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Det
         metrics.of("pumps").serving(
             detector.calibration,
             info={**INFO, "version": version},
+            calibrated_at=0.0,
             loaded_at=float(version),
             features=(),
             queue_rows=lambda: 0,
+            queue_limit=1,
         )
         text = generate_latest(metrics.registry).decode()
         kept.append(

@@ -140,6 +140,7 @@ def test_evaluate_and_calibrate_take_folders(
     assert detector.calibration.n == 30
     assert detector.calibration.alpha == 0.2
     assert any("calibrated anew on 30 images of more" in note for note in detector.card.notes)
+    assert detector.card.created <= detector.card.calibrated
     smaller = answer_of(capsys, "calibrate", model, "--alpha", "0.3")
     assert anomaly.load_images(f"models:/cloth/{smaller['version']}").calibration.alpha == 0.3
 

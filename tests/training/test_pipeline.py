@@ -235,6 +235,7 @@ def test_new_normal_rows_replace_the_calibration_and_nothing_else(
     np.testing.assert_array_equal(other.anomaly_score(new), scores)
     assert other.card.rows["calibration"] == 400
     assert any("calibrated anew on 400 rows of new.csv" in note for note in other.card.notes)
+    assert other.card.created <= other.card.calibrated
     assert recalibrated(detector, None, path).calibration.alpha == detector.calibration.alpha
 
 

@@ -1,0 +1,223 @@
+"""A real Prometheus beside a real service, with hours made into seconds."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from tests.service.pumps import NUMBERS, numbers
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = DEPLOY / "prometheus"
+RULE_FILES = ("anomaly.rules.yml", "anomaly.alerts.yml")
+
+SCALED = {
+    "1m": "4s",
+    "2m": "4s",
+    "5m": "4s",
+    "10m": "5s",
+    "30m": "5s",
+    "1h": "6s",
+    "6h": "8s",
+    "24h": "8s",
+    "1d": "8s",
+    "1w": "8s",
+}
+"""What each span of time of the rules and the dashboard is here."""
+
+PATIENCE_SECONDS = 120.0
+"""For what takes ten or twenty seconds on an idle machine."""
+
+REQUESTS = 500
+"""More than are sent while rows are normal: the same rows again would not be exchangeable."""
+
+Sample = dict[str, Any]
+
+
+def tool(name: str) -> str:
+    """The path of a program; without it the test is skipped."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(
+            f"{name} is not installed: run `make system` as root, or see docs/monitoring.md"
+        )
+    return path
+
+
+def scaled(text: str) -> str:
+    """Rules or queries with their windows, offsets and `for` scaled; names stay."""
+    spans = re.compile(r"(?<=\[)\w+(?=[\]:])|(?<=offset )\w+|(?<=for: )\w+")
+    return spans.sub(lambda span: SCALED[span[0]], text)
+
+
+def rules_of(name: str) -> list[dict[str, Any]]:
+    """The rules of one file, in their order."""
+    groups = yaml.safe_load((RULES / name).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def metrics_in(query: str) -> set[str]:
+    """Names of metrics that a query asks for, without those that rules record."""
+    bare = re.sub(r'"[^"]*"|\[[^\]]*\]', "", query)
+    names = re.findall(r"(?<![\w:])(?:anomaly|http|process|DCGM)_\w+(?![\w:])", bare)
+    return set(names)
+
+
+def until(is_so: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, however long it takes within reason."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < end, f"not within {PATIENCE_SECONDS:g} seconds: {what}"
+        time.sleep(0.25)
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """One that runs."""
+
+    url: str
+
+    def query(self, query: str) -> list[Sample]:
+        """The samples of an instant query."""
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=20).json()
+        assert answer["status"] == "success", (query, answer)
+        found: list[Sample] = answer["data"]["result"]
+        return found
+
+    def seconds_that(self, condition: str) -> float:
+        """For how many of the last seconds a condition held, at every one of its evaluations."""
+        found = self.query(f"max(count_over_time(({condition})[2m:1s]))")
+        return float(found[0]["value"][1]) if found else 0.0
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Those that fire."""
+        found = httpx.get(f"{self.url}/api/v1/alerts", timeout=20).json()["data"]["alerts"]
+        return [alert for alert in found if alert["state"] == "firing"]
+
+
+@contextmanager
+def prometheus_of(metrics_url: str, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with the rules of this repository, scaled, that scrapes one service."""
+    program = tool("prometheus")
+    for name in RULE_FILES:
+        (folder / name).write_text(scaled((RULES / name).read_text()))
+    config = yaml.safe_load((RULES / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["alerting"]["alertmanagers"] = []
+    target = metrics_url.removeprefix("http://").removesuffix("/metrics")
+    config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    with (folder / "log").open("w") as log:
+        running = subprocess.Popen(
+            [
+                program,
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            url = f"http://{address}"
+            until(lambda: is_ready(url, running), f"ready: {(folder / 'log').read_text()}")
+            yield Prometheus(url)
+        finally:
+            running.kill()
+            running.wait()
+
+
+def is_ready(url: str, running: subprocess.Popen[bytes]) -> bool:
+    assert running.poll() is None, "Prometheus ended"
+    try:
+        return httpx.get(f"{url}/-/ready", timeout=20).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def service_of(artifact: Path) -> Iterator[tuple[str, str]]:
+    """`anomaly serve`, and where it scores and tells its metrics."""
+    command = [sys.executable, "-m", "anomaly", "serve", str(artifact)]
+    running = subprocess.Popen(
+        [*command, "--port", "0", "--metrics-port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        urls: dict[str, str] = {}
+        while "metrics" not in urls:
+            line = running.stdout.readline()
+            assert line, "the service ended"
+            first, *_, last = line.split()
+            urls[first] = last
+        yield urls["API"], urls["metrics"]
+    finally:
+        running.kill()
+        running.wait()
+
+
+def bodies(seed: int, *, shift: float = 0.0) -> list[bytes]:
+    """Requests of normal rows, or of rows whose flow is shifted by so much."""
+    records = numbers(200 * REQUESTS, seed)
+    matrix = np.column_stack([records.columns[name] for name in NUMBERS.names])
+    matrix[:, NUMBERS.names.index("flow")] += shift
+    return [
+        json.dumps({"columns": list(NUMBERS.names), "rows": part.tolist()}).encode()
+        for part in np.array_split(matrix, REQUESTS)
+    ]
+
+
+class Traffic:
+    """Sends requests one after the other, with a pause, until it is told to stop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._bodies = iter(cycle(bodies(seed=1)))
+        self._stop = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+        self.statuses: set[int] = set()
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def becomes(self, others: list[bytes]) -> None:
+        """Send these from now on."""
+        self._bodies = iter(cycle(others))
+
+    def _run(self) -> None:
+        headers = {"content-type": "application/json"}
+        with httpx.Client(timeout=60) as client:
+            while not self._stop.wait(0.1):
+                answer = client.post(self._url, content=next(self._bodies), headers=headers)
+                self.statuses.add(answer.status_code)

@@ -1,0 +1,55 @@
+"""What operators load is valid, and each alert fires when it should and only then."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.deploy.monitoring import DEPLOY, RULES, rules_of, tool
+
+ALERTS = rules_of("anomaly.alerts.yml")
+OPERATIONS = DEPLOY.parent / "docs" / "operations.md"
+
+
+def run(*command: str) -> None:
+    """Run a checker where its files are."""
+    done = subprocess.run(
+        [tool(command[0]), *command[1:]], cwd=RULES, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_takes_its_configuration_and_the_rules() -> None:
+    run("promtool", "check", "config", "prometheus.yml")
+
+
+def test_each_alert_fires_when_it_should_and_no_other_does() -> None:
+    run("promtool", "test", "rules", "anomaly_test.yml")
+
+
+def test_alertmanager_takes_its_configuration() -> None:
+    run("amtool", "check-config", str(DEPLOY / "alertmanager" / "alertmanager.yml"))
+
+
+def test_each_alert_has_been_seen_to_fire() -> None:
+    tested = (RULES / "anomaly_test.yml").read_text()
+
+    for rule in ALERTS:
+        assert f'alertname="{rule["alert"]}"' in tested
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_each_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, dict[str, str]]) -> None:
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert page == "docs/operations.md"
+    assert anchor in anchors()
+
+
+def anchors() -> set[str]:
+    """Of the sections of the run-book, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", OPERATIONS.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
