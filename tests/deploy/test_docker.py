@@ -140,7 +140,7 @@ from service.detectors import open_directory
 from service.scoring.scorer import Common
 from service.settings import Settings
 import service.app.server, service.origin, anomaly.artifact.mlflow_flavor
-app = create_app(open_directory(Path(sys.argv[1]), Device.CPU), Common(Settings(model="m")))
+app = create_app(open_directory(Path(sys.argv[1]), Device.CPU), Common(Settings(models=("m",))))
 app.scorer.begin()
 
 import asyncio
