@@ -83,7 +83,8 @@ def test_indexes_come_as_arguments_alone(dockerfile: Path) -> None:
 
 def test_what_serving_needs_is_part_of_what_the_project_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {Requirement(line).name for line in project["dependencies"]} | {"mlflow-skinny"}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["grpc"], "mlflow-skinny"]
+    needed = {Requirement(line).name for line in lines}
 
     assert {requirement.name for requirement in SERVING} <= needed
 
@@ -139,7 +140,7 @@ from service.app import create_app
 from service.detectors import open_directory
 from service.scoring.scorer import Common
 from service.settings import Settings
-import service.app.server, service.origin, anomaly.artifact.mlflow_flavor
+import service.app.server, service.origin, service.grpc, anomaly.artifact.mlflow_flavor
 app = create_app(open_directory(Path(sys.argv[1]), Device.CPU), Common(Settings(models=("m",))))
 app.scorer.begin()
 
