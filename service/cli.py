@@ -47,6 +47,7 @@ def serve(
 
     Everything else is set by environment variables, such as ANOMALY_SERVICE__LIMITS__ROWS=500.
     """
+    from service import logs
     from service.app.server import Server
     from service.origin import open_model
     from service.settings import read_settings
@@ -64,6 +65,7 @@ def serve(
         shadow=shadow or None,
         docs=False if no_docs else None,
     )
+    logs.configure(settings.log_format)
     opened = [open_model(model, settings.device, settings.cache) for model in settings.models]
     server = Server(settings, opened)
     for model in opened:
@@ -74,6 +76,8 @@ def serve(
     if server.grpc_address is not None:
         typer.echo(f"gRPC     {server.grpc_address}")
     typer.echo(f"metrics  {server.metrics_url}")
+    for model in opened:
+        model.served.tell()
     server.run()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,9 @@ from anomaly.data.schema import Kind
 from anomaly.detector import Detector
 from anomaly.heat_png import layer_png
 from anomaly.image_detector import AnyDetector, ImageDetector
+from service.logs import LOGGER
+
+log = logging.getLogger(LOGGER)
 
 UNREGISTERED = "unregistered"
 """The version of a detector that came from a directory."""
@@ -60,6 +64,11 @@ class Served:
     def unit(self) -> str:
         """What is scored: `rows` or `images`."""
         return "rows" if isinstance(self.detector, Detector) else "images"
+
+    def tell(self) -> None:
+        """Log that this is what is served from now on."""
+        names = {"model": self.name, "version": self.version, "digest": self.digest}
+        log.info("version %s of %s is served", self.version, self.name, extra=names)
 
 
 def open_directory(directory: Path, device: Device) -> Served:

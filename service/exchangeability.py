@@ -12,8 +12,9 @@ import numpy as np
 from anomaly.arrays import Float64
 from anomaly.calibration import Calibration
 from anomaly.exchangeability import ConformalMartingale, Start
+from service.logs import LOGGER
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 MOST_PENDING_ROWS = 1024
 """Scores are kept as they come and ranked together, which takes half a microsecond each."""

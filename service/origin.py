@@ -20,8 +20,9 @@ from anomaly.artifact.directory import digest
 from anomaly.backends.backend import Device
 from anomaly.errors import ArtifactRejected, ConfigInvalid, DependencyDown
 from service.detectors import Served, load_served, open_directory
+from service.logs import LOGGER
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 LAST = "last.json"
 

@@ -28,6 +28,7 @@ from anomaly.backends.backend import Device
 from anomaly.data.images import DEFAULT_LIMITS, ImageLimits
 from anomaly.data.schema import first_reason
 from anomaly.errors import ConfigInvalid
+from service.logs import LogFormat
 
 PREFIX = "ANOMALY_SERVICE__"
 
@@ -163,6 +164,8 @@ class Settings(BaseSettings):
         docs: Whether `/docs`, `/redoc` and `/openapi.json` are there.
         keys: The file of API keys; see `service.access.keys`. Without it, there are none.
         no_auth: Says aloud that whoever reaches the address may use the service.
+        log_format: See `service.logs`.
+        access_log: Whether each request is logged.
         drain_seconds: How long requests are still taken after SIGTERM, while `/readyz` says no.
         grace_seconds: How long started requests may still take after that.
     """
@@ -182,6 +185,8 @@ class Settings(BaseSettings):
     no_auth: bool = False
     shadow: bool = False
     unseen_category: UnseenCategory = UnseenCategory.WARN
+    log_format: LogFormat = LogFormat.AUTO
+    access_log: bool = False
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
     grace_seconds: Count = 30
     cache: Path = Field(default_factory=default_cache)

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from anomaly.errors import AnomalyError, DependencyDown
 from service.detectors import Served
+from service.logs import LOGGER
 from service.metrics import ModelMetrics
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 LONGEST_PAUSE = 300.0
 """Seconds between two questions to a registry that does not answer."""
@@ -149,7 +150,7 @@ class Watcher:
             return found
         self._refused = None
         self._keep(served)
-        log.info("version %s of %s is served", served.version, served.name)
+        served.tell()
         return Outcome("loaded", served.version)
 
     def _tell_stale(self, found: Outcome | None) -> None:
@@ -167,9 +168,9 @@ class Watcher:
         while not self._stop.wait(pause):
             try:
                 is_down = self.look().outcome == "unreachable"
-            except Exception:
+            except Exception as error:
                 # Whatever it was, it must not be the last look.
-                log.exception("looking for another version failed")
+                log.exception("looking for another version failed: %s", error)
                 is_down = True
             pause = min(2 * pause, LONGEST_PAUSE) if is_down else self._seconds
             pause = max(pause, self._seconds)

@@ -16,19 +16,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from anomaly.artifact.card import card_text
 from anomaly.artifact.directory import save
-from anomaly.artifact.pyfunc import LOADER, example_of, signature_of
 from anomaly.artifact.wheel import pack_wheel
 from anomaly.errors import AnomalyError, ConfigInvalid, DependencyDown, ModelNotFound
 from anomaly.image_detector import AnyDetector
+
+DATABASE_ERRORS: tuple[type[Exception], ...] = ()
+"""Of a registry that is a database; none with mlflow-skinny, which only talks to servers."""
+
+with suppress(ImportError):
+    from sqlalchemy.exc import SQLAlchemyError
+
+    DATABASE_ERRORS = (SQLAlchemyError,)
 
 FOLDER = "detector"
 """The artifact's folder within the MLflow model, below `data/`."""
@@ -87,7 +92,7 @@ def connect(*, create: bool = False) -> mlflow.MlflowClient:
             f"MLflow cannot use the registry at {mlflow.get_tracking_uri()!r}: {error.message} Set "
             f"MLFLOW_TRACKING_URI to an address such as http://host:5000 or {DEFAULT_REGISTRY}."
         ) from error
-    except SQLAlchemyError as error:
+    except DATABASE_ERRORS as error:
         raise DependencyDown(
             f"the database of the registry at {mlflow.get_tracking_uri()!r} cannot be opened "
             f"({type(error).__name__}). Check MLFLOW_TRACKING_URI, that the database runs, and "
@@ -115,18 +120,20 @@ def log_model(detector: AnyDetector, name: str) -> tuple[ModelVersion, bool]:
     Raises:
         DependencyDown: the registry does not answer.
     """
-    example = example_of(detector)
     with tempfile.TemporaryDirectory(prefix="anomaly-") as folder:
         directory = Path(folder) / FOLDER
         save(detector, directory)
         wheel = pack_wheel(Path(folder))
         with registry_errors(name):
-            return _log_and_register(detector, name, directory, wheel, example)
+            return _log_and_register(detector, name, directory, wheel)
 
 
 def _log_and_register(
-    detector: AnyDetector, name: str, directory: Path, wheel: Path, example: Any
+    detector: AnyDetector, name: str, directory: Path, wheel: Path
 ) -> tuple[ModelVersion, bool]:
+    # Of MLflow it needs more than mlflow-skinny has, which is enough to serve.
+    from anomaly.artifact.pyfunc import LOADER, example_of, signature_of
+
     info = mlflow.pyfunc.log_model(
         name=FOLDER,
         loader_module=LOADER,
@@ -137,7 +144,7 @@ def _log_and_register(
             *(f"{package}=={version(package)}" for package in REQUIREMENTS),
         ],
         signature=signature_of(detector),
-        input_example=example,
+        input_example=example_of(detector),
     )
     client = connect(create=True)
     if not _is_registered(client, name):

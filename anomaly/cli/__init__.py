@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
-    # A command tells its own story; MLflow's log and its reports to its makers are not part of it.
+    # A command tells its own story; MLflow's log, its reports to its makers, and the addresses that
+    # it prints, which would break the JSON on stdout, are not part of it.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     signal.signal(signal.SIGTERM, _interrupt)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from anomaly.cli import options
-from anomaly.cli.console import progress, result, say, table
+from anomaly.cli.console import result, say, table
 
 app = typer.Typer()
 FAIL_ON_ANOMALY = 3
@@ -80,84 +80,77 @@ def score(
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
     newlines_in_values: options.Newlines = False,
+    metrics_textfile: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write metrics of this run for node_exporter's textfile collector (.prom); a "
+            "file of this job alone."
+        ),
+    ] = None,
+    pushgateway: Annotated[
+        str | None, typer.Option(help="Push metrics of this run to this URL.")
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Its name in the metrics. [default: the model's]")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Score every row of a file, or every image of a folder, and flag the anomalies."""
-    from dataclasses import asdict
+    from anomaly.batch.job_metrics import Counts, reported
 
-    import anomaly
-    from anomaly.backends.backend import device_named
-    from anomaly.batch.local import score_file
-    from anomaly.batch.sinks import check_suffix
-    from anomaly.errors import ConfigInvalid
-
-    if options.are_images(data, image_column):
-        from anomaly.cli.image_commands import score_folder
-
-        of_rows = ["keep_input", "bad_rows"]
-        of_rows += [] if image_column else ["delimiter", "encoding", "newlines_in_values"]
-        options.refuse_given(context_of_command, of_rows, "is for tables of rows, not for images")
-        flagged = score_folder(
-            data,
-            model,
-            output,
-            alpha=alpha,
-            image_column=image_column,
-            image_root=image_root,
-            heatmaps=heatmaps,
-            every_heatmap=every_heatmap,
-            is_skipping=options.is_skipping(on_error),
-            rejects=rejects,
-            device=device,
-            read=options.read_options(
-                delimiter, encoding, newlines_in_values, image_pixels, image_bytes
-            ),
-            as_json=as_json,
+    to = options.destination(model, job, metrics_textfile, pushgateway)
+    with reported(to) as tell:
+        read = options.read_options(
+            delimiter, encoding, newlines_in_values, image_pixels, image_bytes
         )
-        if fail_on_anomaly and flagged:
-            raise typer.Exit(FAIL_ON_ANOMALY)
-        return
-    of_images = ("image_root", "heatmaps", "every_heatmap", "on_error", *options.LIMITS)
-    options.refuse_given(
-        context_of_command, of_images, "is for images: a folder, or a table with --image-column"
-    )
-    if bad_rows not in ("fail", "quarantine"):
-        raise ConfigInvalid(f"--bad-rows is `fail` or `quarantine`, not {bad_rows!r}.")
-    if rejects is not None and bad_rows == "fail":
-        raise ConfigInvalid("--rejects lists quarantined rows: add --bad-rows quarantine.")
-    if bad_rows == "quarantine":
-        rejects = rejects or output.with_name(f"{output.name}.rejects.csv")
-    check_suffix(output.suffix)
-    detector = anomaly.load(model, device_named(device))
-    done = 0
-    with progress("scoring") as update:
+        if options.are_images(data, image_column):
+            from anomaly.cli.image_commands import score_folder
 
-        def on_rows(rows: int) -> None:
-            nonlocal done
-            done += rows
-            update(done, f"{done:,} rows")
+            of_rows = ["keep_input", "bad_rows"]
+            of_rows += [] if image_column else ["delimiter", "encoding", "newlines_in_values"]
+            options.refuse_given(
+                context_of_command, of_rows, "is for tables of rows, not for images"
+            )
+            images = score_folder(
+                data,
+                model,
+                output,
+                alpha=alpha,
+                image_column=image_column,
+                image_root=image_root,
+                heatmaps=heatmaps,
+                every_heatmap=every_heatmap,
+                is_skipping=options.is_skipping(on_error),
+                rejects=rejects,
+                device=device,
+                read=read,
+                as_json=as_json,
+            )
+            counts = Counts(images.images, images.flagged, images.rejected)
+        else:
+            from anomaly.cli.table_commands import score_table
 
-        report = score_file(
-            detector,
-            data,
-            output,
-            alpha=alpha,
-            keep_input=keep_input,
-            rejects=rejects,
-            options=options.read_options(delimiter, encoding, newlines_in_values),
-            on_rows=on_rows,
-        )
-    share = report.flagged / report.rows if report.rows else 0.0
-    lines = [
-        f"{report.rows:,} rows scored, {report.flagged:,} flagged ({share:.2%}; on normal "
-        f"{detector.calibration.unit}s alpha = {report.alpha:g} promises at most "
-        f"{report.alpha:.2%} on average): {output}"
-    ]
-    lines += [f"{count:,} values: {code}" for code, count in report.warnings.items()]
-    if report.rejected:
-        lines.append(f"{report.rejected:,} rows could not be read and are listed in {rejects}")
-    result({**asdict(report), "output": output}, as_json=as_json, text="\n".join(lines))
-    if fail_on_anomaly and report.flagged:
+            of_images = ("image_root", "heatmaps", "every_heatmap", "on_error", *options.LIMITS)
+            options.refuse_given(
+                context_of_command,
+                of_images,
+                "is for images: a folder, or a table with --image-column",
+            )
+            rows = score_table(
+                data,
+                model,
+                output,
+                alpha=alpha,
+                keep_input=keep_input,
+                bad_rows=bad_rows,
+                rejects=rejects,
+                device=device,
+                read=read,
+                as_json=as_json,
+            )
+            counts = Counts(rows.rows, rows.flagged, rows.rejected)
+        tell(counts)
+    if fail_on_anomaly and counts.flagged:
         raise typer.Exit(FAIL_ON_ANOMALY)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anomaly.artifact import load_images
 from anomaly.backends.backend import device_named
-from anomaly.batch.images import score_images
+from anomaly.batch.images import ImageReport, score_images
 from anomaly.batch.sinks import check_suffix
 from anomaly.cli.console import progress, result
 from anomaly.data.image_files import ImageFile, ImageReject, images_below, images_of_table
@@ -30,8 +30,8 @@ def score_folder(
     device: str,
     read: ReadOptions,
     as_json: bool,
-) -> int:
-    """Score the images that DATA names; returns how many are flagged."""
+) -> ImageReport:
+    """Score the images that DATA names, and say what was found."""
     if rejects is not None and not is_skipping:
         raise ConfigInvalid("--rejects lists files that are skipped: add --on-error skip.")
     if every_heatmap and heatmaps is None:
@@ -85,7 +85,7 @@ def score_folder(
     if report.rejected:
         lines.append(f"{report.rejected:,} files could not be read and are listed in {rejects}")
     result({**asdict(report), "output": output}, as_json=as_json, text="\n".join(lines))
-    return report.flagged
+    return report
 
 
 def refuse_file_in_the_way(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from anomaly.batch.job_metrics import Destination
     from anomaly.data.options import ReadOptions
 
 Data = Annotated[
@@ -126,6 +127,24 @@ def is_skipping(on_error: str) -> bool:
     if on_error not in ("fail", "skip"):
         raise ConfigInvalid(f"--on-error is `fail` or `skip`, not {on_error!r}.")
     return on_error == "skip"
+
+
+def destination(
+    model: str, job: str | None, textfile: Path | None, pushgateway: str | None
+) -> Destination:
+    """Where a job reports to.
+
+    Raises:
+        ConfigInvalid: see `Destination`, or a name without anything that it is for.
+    """
+    from anomaly.batch.job_metrics import Destination, job_of
+    from anomaly.errors import ConfigInvalid
+
+    if job is not None and textfile is None and pushgateway is None:
+        raise ConfigInvalid(
+            "--job names what is reported: add --metrics-textfile or --pushgateway."
+        )
+    return Destination(job_of(model) if job is None else job, textfile, pushgateway)
 
 
 def read_options(

@@ -30,8 +30,9 @@ from pydantic.dataclasses import dataclass as checked
 
 from anomaly.data.schema import STRICT, first_reason
 from anomaly.errors import CannotWrite, ConfigInvalid
+from service.logs import LOGGER
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 TOKEN = re.compile(r"ak_([0-9a-f]{12})_[\w-]{43}")
 

@@ -8,11 +8,12 @@ from threading import Lock
 from anomaly.errors import AnomalyError, DependencyDown, ModelNotFound
 from service.app.switch import Switch, check_compatible
 from service.detectors import Served
+from service.logs import LOGGER
 from service.scoring.comparison import Comparison
 from service.scoring.shadow import Shadow
 from service.watcher import Source
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 CHALLENGER = "challenger"
 """The alias."""

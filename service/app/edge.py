@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
 from service.app.lane import ADMITTED, Lane
-from service.app.own_headers import Headers, own_headers, request_id_of
+from service.app.own_headers import Headers, own_headers, request_of
+from service.logs import REQUEST, answered
 from service.metrics import NO_HANDLER
 from service.routes import SCORE_PATH, SCORE_TEMPLATE
 from service.routes.body import Direct, Post
@@ -123,7 +124,9 @@ class Exchange:
         length = self.headers.get(b"content-length", b"0")
         self.declared_bytes = int(length[:20]) if length.isdigit() else 0
         self.body_pending = length != b"0" or b"transfer-encoding" in self.headers
-        self.request_id = request_id_of(self.headers)
+        self.names = request_of(self.headers)
+        REQUEST.set(self.names)
+        self.request_id = self.names.request_id
         scope.setdefault("state", {}).update(
             request_id=self.request_id, scorer=scorer, task=asyncio.current_task()
         )
@@ -187,14 +190,14 @@ class Exchange:
         await self.answer(response)
 
     def count(self) -> None:
-        """Add the request to the metrics."""
+        """Add the request to the metrics, and to the log if that was asked for."""
+        handler = self.handler or str(getattr(self.scope.get("route"), "path", NO_HANDLER))
+        method, seconds = self.scope["method"], perf_counter() - self.started
         self.scorer.common.metrics.request_answered(
-            self.handler or str(getattr(self.scope.get("route"), "path", NO_HANDLER)),
-            self.scope["method"],
-            self.status,
-            perf_counter() - self.started,
-            self.body_bytes,
+            handler, method, self.status, seconds, self.body_bytes
         )
+        if self.scorer.common.settings.access_log:
+            answered(handler, method, self.status, seconds, self.body_bytes)
 
     async def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         self.status = status
@@ -212,7 +215,7 @@ class Exchange:
     def _own_headers(self) -> Headers:
         unread = self.body_pending and self.status >= HTTPStatus.BAD_REQUEST
         closing = self.scorer.common.draining or (unread and not self._rest_is_short())
-        return own_headers(self.request_id, closing=closing)
+        return own_headers(self.names, closing=closing)
 
     def _rest_is_short(self) -> bool:
         """Whether the server may as well take in the rest of a body that nobody will read: to close

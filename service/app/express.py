@@ -16,7 +16,8 @@ from typing import Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.app.lane import HEADERS, Lane, Passenger
-from service.app.own_headers import Headers, own_headers, request_id_of
+from service.app.own_headers import Headers, own_headers, request_of
+from service.logs import REQUEST, Request
 from service.scoring.compute import Result
 
 ODD_HEADERS = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
@@ -32,10 +33,11 @@ class Ride:
     """
 
     def __init__(
-        self, passenger: Passenger, request_id: str, started: float, keep_alive: bool
+        self, passenger: Passenger, names: Request, started: float, keep_alive: bool
     ) -> None:
         self.passenger = passenger
-        self.request_id = request_id
+        self.names = names
+        self.request_id = names.request_id
         self.started = started
         self.keep_alive = keep_alive
         self.disconnected = False
@@ -119,13 +121,14 @@ class ExpressHttp(HttpToolsProtocol):
         if passenger is None:
             return False
         keep_alive = self.parser.should_keep_alive()
-        ride = Ride(passenger, request_id_of(headers), started, keep_alive)
+        ride = Ride(passenger, request_of(headers), started, keep_alive)
         self.cycle = ride  # type: ignore[assignment]
         passenger.future.add_done_callback(partial(self._arrive, lane, ride))
         return True
 
     def _arrive(self, lane: Lane, ride: Ride, future: asyncio.Future[Result]) -> None:
         """Write the answer, and go on with what came meanwhile."""
+        REQUEST.set(ride.names)
         status, headers, body = HTTPStatus.OK.value, HEADERS, b""
         try:
             if not ride.disconnected:
@@ -138,7 +141,7 @@ class ExpressHttp(HttpToolsProtocol):
         lane.leave(ride.passenger, status, perf_counter() - ride.started)
         if not ride.disconnected:
             closing = not ride.keep_alive or lane.is_draining
-            self._write(status, [*headers, *own_headers(ride.request_id, closing=closing)], body)
+            self._write(status, [*headers, *own_headers(ride.names, closing=closing)], body)
             if closing:
                 self.transport.close()
         self.on_response_complete()

@@ -14,6 +14,7 @@ from anomaly.errors import AnomalyError
 from service.access.gate import Gate
 from service.app.own_headers import Headers
 from service.batcher import Overloaded
+from service.logs import answered
 from service.routes.body import JSON_TYPE
 from service.routes.formats import USUAL
 from service.routes.problems import logged, response_to
@@ -104,9 +105,10 @@ class Lane:
     def leave(self, passenger: Passenger, status: int, seconds: float) -> None:
         """Count the request, and hold nothing of it any more."""
         passenger.share.release()
-        self._tables.scorer.common.metrics.request_answered(
-            self._template, "POST", status, seconds, passenger.body_bytes
-        )
+        told = (self._template, "POST", status, seconds, passenger.body_bytes)
+        self._tables.scorer.common.metrics.request_answered(*told)
+        if self._tables.settings.access_log:
+            answered(*told)
 
     def _seated(self, body: bytes) -> Passenger | None:
         started = perf_counter()

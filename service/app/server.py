@@ -96,6 +96,8 @@ class Server:
             http=guarded_by(settings.limits),
             ws="none",
             access_log=False,
+            # What it logs goes the way of everything else; see `service.logs`.
+            log_config=None,
             log_level="warning",
             server_header=False,
             proxy_headers=False,

@@ -18,6 +18,7 @@ from service.access.keys import Role
 from service.grpc.inference import metadata_of, parsed, read_request, response_of
 from service.grpc.messages import MESSAGES
 from service.grpc.refusals import Refusal, UnknownMethod, refusal_of
+from service.logs import LOGGER, REQUEST, Request
 from service.metrics import GRPC_SERVICE, NO_HANDLER
 from service.routes.inference import LOOKS_AT_IMAGES, model_info, outputs_to, server_info
 from service.routes.problems import BodyTooSlow, BodyUnreadable, MediaTypeRefused, NotReady
@@ -29,7 +30,7 @@ from service.scoring.tables import LARGE_BODY_BYTES, Tables
 Method: TypeAlias = Callable[[bytes], Awaitable[Any]]
 """From the bytes of a message to the message that answers it."""
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 
 class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -120,6 +121,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _refusal(self, error: Exception) -> Refusal:
         request_id = token_hex(16)
+        REQUEST.set(Request(request_id, None))
         refusal = refusal_of(error, request_id)
         if refusal.code is grpc.StatusCode.INTERNAL:
             log.error("call %s failed", request_id, exc_info=error)

@@ -12,11 +12,12 @@ import grpc
 from anomaly.errors import ConfigInvalid
 from service.access.gate import Gate
 from service.grpc.calls import Calls
+from service.logs import LOGGER
 from service.scoring.images import Images
 from service.scoring.scorer import Common
 from service.scoring.tables import Tables
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 SECONDS_BETWEEN_LOOKS = 0.1
 """At whether it still listens, and whether there is still time to finish what was begun."""

@@ -10,6 +10,7 @@ from fastapi import Response
 from anomaly.errors import AlphaNotSupported, AnomalyError, BadData, DependencyDown, ModelNotFound
 from service.access.gate import Forbidden, TooManyRequests, Unauthorised
 from service.batcher import Overloaded
+from service.logs import LOGGER
 from service.wire.answer import JSON, Problem
 from service.wire.refusals import (
     ImagesOfOtherFormat,
@@ -22,7 +23,7 @@ from service.wire.refusals import (
     TooLarge,
 )
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -17,9 +17,10 @@ from anomaly.data.records import NumericColumns, Records
 from anomaly.detector import Detector, Verdicts
 from anomaly.image_detector import ImageDetector
 from service.detectors import Served
+from service.logs import LOGGER
 from service.scoring.comparison import Comparison, Judged
 
-log = logging.getLogger("service")
+log = logging.getLogger(LOGGER)
 
 Rows: TypeAlias = Records | Sequence[Pixels]
 

@@ -12,7 +12,7 @@ import anomaly
 from anomaly.cli import run
 from anomaly.data.schema import Kind, Role, Schema
 from tests import machines
-from tests.command import CHAMPION, Registry
+from tests.command import CHAMPION, NAME, Registry
 
 
 def test_a_schema_is_proposed_with_its_reasons_and_can_be_used(
@@ -123,3 +123,28 @@ def test_another_delimiter_is_said_and_hinted_at(
     assert run(arguments) == 65
     assert "--delimiter ';'" in capsys.readouterr().err
     assert run([*arguments, "--delimiter", ";"]) == 0
+
+
+def test_score_reports_to_prometheus_how_it_ended(connected: Registry, tmp_path: Path) -> None:
+    textfile = tmp_path / "nightly.prom"
+    arguments = ["score", str(connected.new), "--model", CHAMPION]
+    arguments += ["--output", str(tmp_path / "out.csv"), "--metrics-textfile", str(textfile)]
+
+    assert run(arguments) == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        flagged = sum(row["is_anomaly"] == "true" for row in csv.DictReader(file))
+    said = textfile.read_text()
+    assert f'anomaly_batch_job_rows_total{{job="{NAME}",status="done"}} 257.0' in said
+    assert f'anomaly_batch_job_rows_total{{job="{NAME}",status="flagged"}} {flagged}.0' in said
+
+    assert run(["score", str(tmp_path / "gone.csv"), *arguments[2:], "--job", NAME]) == 66
+    assert f'anomaly_batch_job_success{{job="{NAME}"}} 0.0' in textfile.read_text()
+
+
+def test_a_name_of_a_job_that_nobody_would_hear_is_refused(
+    connected: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["score", str(connected.new), "--model", CHAMPION, "--job", "nightly"]
+
+    assert run([*arguments, "--output", str(tmp_path / "out.csv")]) == 78
+    assert "add --metrics-textfile or --pushgateway" in capsys.readouterr().err

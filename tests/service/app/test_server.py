@@ -411,3 +411,42 @@ def test_ctrl_c_exits_with_zero_at_once(artifact: Path) -> None:
         process.popen.send_signal(signal.SIGINT)
 
         assert process.popen.wait(20) == 0
+
+
+def logged_by(artifact: Path, **settings: str) -> list[str]:
+    """What a service writes to stderr while it answers one request and a broken one."""
+    with running(artifact, DRAIN_SECONDS="0", ACCESS_LOG="true", **settings) as process:
+        process.exchange(request_of(GOOD, "x-request-id: r-1"))
+        process.exchange(b"nonsense\r\n\r\n")
+        process.popen.terminate()
+        return process.popen.communicate(timeout=20)[1].splitlines()
+
+
+def test_its_log_is_json_where_nobody_looks_on(artifact: Path) -> None:
+    events = [json.loads(line) for line in logged_by(artifact)]
+
+    began, answered = events[0], events[1]
+    assert (began["event"], began["model"]) == ("version unregistered of pumps is served", "pumps")
+    assert (answered["event"], answered["request_id"]) == ("answered", "r-1")
+    assert answered["status"] == 200
+
+
+def test_its_log_is_text_where_that_is_asked_for(artifact: Path) -> None:
+    first = logged_by(artifact, LOG_FORMAT="console")[0]
+
+    assert "version unregistered of pumps is served" in first
+    assert not first.startswith("{")
+
+
+@pytest.mark.parametrize("way", ["accept: application/json", "accept: text/csv"])
+def test_either_way_of_a_score_request_carries_its_trace(artifact: Path, way: str) -> None:
+    traceparent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with running(artifact, DRAIN_SECONDS="0", ACCESS_LOG="true") as process:
+        answer = process.exchange(request_of(GOOD, traceparent, way))
+        process.popen.terminate()
+        log = process.popen.communicate(timeout=20)[1].splitlines()
+
+    assert f"\r\n{traceparent}\r\n".encode() in answer
+    (said,) = (line for line in map(json.loads, log) if line["event"] == "answered")
+    assert (said["handler"], said["status"]) == ("/v1/score", 200)
+    assert said["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
