@@ -28,6 +28,6 @@ def page_faults(how: str) -> int:
 
 
 def test_arrays_that_come_and_go_touch_no_new_pages() -> None:
-    """Eight arrays are 3,100 pages, a hundred times; the control shows that they are fresh by default."""
+    """Eight arrays are 3,100 pages, a hundred times; fresh ones, by default."""
     assert page_faults("as it comes") > 10_000
     assert page_faults("kept") < 1_000
