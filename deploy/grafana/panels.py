@@ -28,6 +28,7 @@ class Kind(StrEnum):
 class Needs(StrEnum):
     """Why a panel may be empty although all is well."""
 
+    CHALLENGER = "challenger"
     GPU = "gpu"
     HISTORY = "history"
 
@@ -415,6 +416,44 @@ WHICH_MODEL = (
         ),
         unit="d",
         line=90,
+    ),
+    Panel(
+        "Challenger: who flags",
+        "Of the rows that both have scored, each at its own alpha; served with --shadow.",
+        (
+            Query(
+                rate("anomaly_shadow_agreement_total", SERIES, "model, verdicts"),
+                "{{model}} {{verdicts}}",
+            ),
+        ),
+        Kind.STACKED,
+        "ops",
+        needs=Needs.CHALLENGER,
+    ),
+    Panel(
+        "Challenger: another distribution",
+        "Population stability index of its p-values against the champion's; above the line they "
+        "differ.",
+        (
+            Query(
+                f"max by (model, version) (anomaly_shadow_psi{{{SERIES}}})",
+                "{{model}} {{version}}",
+            ),
+        ),
+        line=0.1,
+        needs=Needs.CHALLENGER,
+    ),
+    Panel(
+        "Challenger: rows",
+        "What it was shown; dropped where it does not keep up.",
+        (
+            Query(
+                rate("anomaly_shadow_rows_total", SERIES, "model, outcome"),
+                "{{model}} {{outcome}}",
+            ),
+        ),
+        unit="ops",
+        needs=Needs.CHALLENGER,
     ),
 )
 

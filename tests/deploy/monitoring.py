@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -156,30 +155,6 @@ def is_ready(url: str, running: subprocess.Popen[bytes]) -> bool:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
-
-
-@contextmanager
-def service_of(artifact: Path) -> Iterator[tuple[str, str]]:
-    """`anomaly serve`, and where it scores and tells its metrics."""
-    command = [sys.executable, "-m", "anomaly", "serve", str(artifact)]
-    running = subprocess.Popen(
-        [*command, "--port", "0", "--metrics-port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert running.stdout is not None
-        urls: dict[str, str] = {}
-        while "metrics" not in urls:
-            line = running.stdout.readline()
-            assert line, "the service ended"
-            first, *_, last = line.split()
-            urls[first] = last
-        yield urls["API"], urls["metrics"]
-    finally:
-        running.kill()
-        running.wait()
 
 
 def bodies(seed: int, *, shift: float = 0.0) -> list[bytes]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from anomaly.artifact.directory import save
 from anomaly.assembly import DetectorConfig, assemble
 from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
@@ -26,11 +24,12 @@ from tests.deploy.monitoring import (
     prometheus_of,
     rules_of,
     scaled,
-    service_of,
     tool,
     until,
 )
+from tests.service.app.test_server import running
 from tests.service.pumps import NUMBERS, numbers
+from tests.service.registered import URI, Registry, point_at
 
 RECORDED = rules_of("anomaly.rules.yml")
 ALERTS = rules_of("anomaly.alerts.yml")
@@ -61,28 +60,32 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector with 500 calibration rows."""
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """With a champion that has 500 calibration rows, and a challenger."""
     records = numbers(4_000)
-    splits = split_rows(len(records), seed=0)
-    config = DetectorConfig(fit=FitConfig(steps=100))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = assemble(NUMBERS, records, splits, config, seed=0, device=Device.CPU)
-    directory = tmp_path_factory.mktemp("models") / "pumps"
-    save(found.detector, directory)
-    return directory
+    found = Registry(tmp_path_factory.mktemp("registry"))
+    for seed in (0, 1):
+        splits = split_rows(len(records), seed=seed)
+        config = DetectorConfig(fit=FitConfig(steps=100))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = assemble(NUMBERS, records, splits, config, seed=seed, device=Device.CPU)
+            found.add(made.detector)
+    found.promote("2", alias="challenger")
+    yield found
+    point_at("")
 
 
 @pytest.fixture(scope="module")
-def watched(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The service under shifted traffic, after it had normal traffic for a while."""
     tool("prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
+    registry.use()
     with (
-        service_of(artifact) as (url, metrics_url),
-        prometheus_of(metrics_url, folder) as prometheus,
-        Traffic(url) as traffic,
+        running(URI, "--shadow", CACHE=str(folder / "cache")) as service,
+        prometheus_of(service.metrics_url, folder) as prometheus,
+        Traffic(url := f"{service.url}/v1/score") as traffic,
     ):
         # Counters by status and by reason begin with the first that there is.
         assert httpx.post(url, content=b"{", timeout=20).status_code == 415
@@ -95,7 +98,7 @@ def watched(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         fires = 'ALERTS{alertname="AnomalyManyFlags", alertstate="firing"}'
         until(lambda: prometheus.seconds_that(fires) > SETTLED_SECONDS, fires)
         assert traffic.statuses == {200}
-        families = text_string_to_metric_families(httpx.get(metrics_url, timeout=20).text)
+        families = text_string_to_metric_families(httpx.get(service.metrics_url, timeout=20).text)
         exposed = {sample.name for family in families for sample in family.samples}
         yield Watched(prometheus, exposed, when_normal, prometheus.alerts())
 
