@@ -24,11 +24,6 @@ MADE_BY_HAND = {"./secrets/postgres_password", "./secrets/grafana_password"}
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
-monitored = pytest.mark.skipif(
-    not (FOLDER / "prometheus").exists(), reason="the monitoring's own files are not here yet"
-)
-
-
 def parsed(compose: dict[str, Any]) -> Any:
     """Read by the rules of the Compose specification; what it does not know is an error."""
     return compose_spec.PyCompose.from_yaml(yaml.safe_dump(compose))
@@ -95,7 +90,6 @@ def test_passwords_come_as_files(name: str) -> None:
             assert value.removeprefix("/run/secrets/") in SERVICES[name]["secrets"]
 
 
-@monitored
 @each_service
 def test_files_that_are_mounted_exist(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
@@ -120,7 +114,6 @@ def test_settings_of_the_service_are_settings(name: str) -> None:
             assert group in Settings.model_fields, variable
 
 
-@monitored
 def test_prometheus_reads_the_rules_that_are_mounted_and_scrapes_the_service() -> None:
     found = yaml.safe_load((FOLDER / "compose" / "prometheus.yml").read_text())
     mounts = {v.split(":")[1]: v.split(":")[0] for v in SERVICES["prometheus"]["volumes"]}
@@ -131,6 +124,19 @@ def test_prometheus_reads_the_rules_that_are_mounted_and_scrapes_the_service() -
         t for s in found["scrape_configs"] for c in s["static_configs"] for t in c["targets"]
     ]
     assert f"anomaly:{Settings.model_fields['metrics_port'].default}" in targets
+
+
+def test_grafana_finds_its_source_and_its_dashboards() -> None:
+    provisioning = FOLDER / "grafana" / "provisioning"
+    mounts = {v.split(":")[1]: FOLDER / v.split(":")[0] for v in SERVICES["grafana"]["volumes"]}
+    (source,) = yaml.safe_load((FOLDER / "compose" / "datasource.yml").read_text())["datasources"]
+    known = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "anomaly.yaml").read_text())[
+        "providers"
+    ]
+
+    assert source == {**known["datasources"][0], "url": "http://prometheus:9090"}
+    assert list(mounts[provider["options"]["path"]].glob("*.json"))
 
 
 def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
