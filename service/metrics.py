@@ -18,7 +18,6 @@ from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from anomaly.realised import realised_bounds
 from service.batcher import BatchReport
 from service.collectors import Distribution, Summary
-from service.exchangeability import Stream
 
 MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
@@ -177,14 +176,6 @@ class Families:
         self.rejected = counter(
             "anomaly_rejected_rows_total", "Rows that were not scored.", "reason"
         )
-        self.capital = gauge(
-            "anomaly_exchangeability_log10_martingale",
-            "Log10 of the capital of a bettor against exchangeability who began with 1.",
-        )
-        self.alarm = gauge(
-            "anomaly_exchangeability_alarm",
-            "1 once that capital has reached its threshold; for this version it stays so.",
-        )
         self.remarks = {
             WarningCode.MISSING_VALUE: counter(
                 "anomaly_input_missing_total", "Missing values that were imputed.", "feature"
@@ -286,17 +277,6 @@ class ModelMetrics:
         families.loaded.labels(model).set(loaded_at)
         families.queue_rows.labels(model).set_function(queue_rows)
         families.queue_limit.labels(model).set(queue_limit)
-
-    def watching(self, stream: Stream | None) -> None:
-        """Ask this at every scrape; None where scores cannot be watched."""
-        capital, alarm = self._families.capital, self._families.alarm
-        if stream is None:
-            for family in (capital, alarm):
-                family.labels(self._model)
-                family.remove(self._model)
-            return
-        capital.labels(self._model).set_function(lambda: stream.log10_capital)
-        alarm.labels(self._model).set_function(lambda: stream.has_alarmed)
 
     def reloaded(self, outcome: str) -> None:
         """Count an attempt to serve another version; one of `OUTCOMES`."""

@@ -126,17 +126,6 @@ class Reload(_Group):
     seconds: Annotated[float, Field(ge=0)] = 30.0
 
 
-class Exchangeability(_Group):
-    """The alarm that the scores are no longer exchangeable with the calibration scores.
-
-    Attributes:
-        threshold: Without a change it ever comes with probability 1 / threshold at most, for each
-            version and each start of the service.
-    """
-
-    threshold: Annotated[float, Field(gt=1)] = 1000.0
-
-
 def default_cache() -> Path:
     """Where programs of this user keep what they could fetch again."""
     home = os.environ.get("XDG_CACHE_HOME")
@@ -193,7 +182,6 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     queue: Queue = Queue()
     reload: Reload = Reload()
-    exchangeability: Exchangeability = Exchangeability()
 
     @model_validator(mode="after")
     def _shadow_only_by_alias(self) -> Settings:

@@ -12,7 +12,6 @@ from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
-from service.exchangeability import stream_of
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
@@ -137,8 +136,6 @@ class Scorer(Generic[Job, Result]):
         )
         self._features = features
         self._max_rows = max_rows
-        threshold = self.settings.exchangeability.threshold
-        self.stream = stream_of(served.detector.calibration, threshold)
 
     def begin(self) -> None:
         """This is what is served from now on: let whoever asks and the metrics know."""
@@ -159,7 +156,6 @@ class Scorer(Generic[Job, Result]):
             queue_rows=lambda: self.batcher.waiting_rows,
             queue_limit=self._max_rows,
         )
-        self.metrics.watching(self.stream)
 
     def rows_scored(self, rows: Rows, verdicts: Verdicts) -> None:
         """Count rows with their verdicts at the model's own alpha, and show them to the challenger,
@@ -167,8 +163,6 @@ class Scorer(Generic[Job, Result]):
         served = self.served
         calibration = served.detector.calibration
         self.metrics.rows_scored(verdicts, calibration, served.version)
-        if self.stream is not None:
-            self.stream.add(verdicts.scores)
         shadow = self.hosted.shadow
         if shadow is not None:
             shadow.offer(rows, verdicts)
