@@ -44,7 +44,7 @@ class Result(Struct, frozen=True):
 
 
 def compute(
-    detector: Detector, jobs: Sequence[Job], on_scored: Callable[[Verdicts], None]
+    detector: Detector, jobs: Sequence[Job], on_scored: Callable[[Verdicts, Records], None]
 ) -> list[Result]:
     """Score the rows of all jobs in one go.
 
@@ -54,7 +54,8 @@ def compute(
     Args:
         on_scored: Told of all of them, at the model's own alpha.
     """
-    verdicts = detector.detect(Records.concatenate(job.records for job in jobs))
+    records = Records.concatenate(job.records for job in jobs)
+    verdicts = detector.detect(records)
     ends = list(accumulate(len(job.records) for job in jobs))
     warnings = divided(verdicts.warnings, ends)
     results = [
@@ -62,7 +63,7 @@ def compute(
         for job, end, own in zip(jobs, ends, warnings, strict=True)
     ]
     # Last: if a job fails, all are computed again.
-    on_scored(verdicts)
+    on_scored(verdicts, records)
     return results
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from anomaly.calibration import supported
 from anomaly.image_detector import ImageDetector
+from anomaly.preprocessing.watched import watched_images
 from service.detectors import Served
 from service.scoring.image_answers import to_image_answer
 from service.scoring.image_compute import ImageJob, ImageResult, compute_images
@@ -77,7 +78,7 @@ class Images:
         request = await self._open(uploads, options, share)
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
-        self.scorer.rows_scored(self.detector.verdicts(result.scores))
+        self.scorer.rows_scored(self.detector.verdicts(result.scores), lambda: result.watched)
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         answer = partial(
             to_image_answer,
@@ -106,7 +107,7 @@ class Images:
 
     async def _score(self, job: ImageJob) -> ImageResult:
         if not job.images:
-            return ImageResult(np.zeros(0), () if job.explain else None)
+            return ImageResult(np.zeros(0), watched_images(()), () if job.explain else None)
         return await self.scorer.score(job, len(job.images))
 
     async def _in_thread(self, phase: str, work: Callable[[], Found]) -> Found:

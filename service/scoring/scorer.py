@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
+from anomaly.reference import Watched
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
+from service.drift import DriftWatch
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.memory import Memory
-from service.settings import Settings
+from service.settings import DriftSettings, Settings
 from service.wire.answer import ModelName
+
+log = logging.getLogger("service")
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -119,6 +125,7 @@ class Scorer(Generic[Job, Result]):
             served.name, served.version, served.digest, served.alias, served.run_id
         )
         self._features = features
+        self._drift = _watch(served, self.settings.drift)
 
     def begin(self) -> None:
         """This is what is served from now on: let whoever asks and the metrics know."""
@@ -136,13 +143,20 @@ class Scorer(Generic[Job, Result]):
             loaded_at=served.loaded_at.timestamp(),
             features=self._features,
             queue_rows=lambda: self.batcher.waiting_rows,
+            drift=self._drift.figures,
+            watched=served.detector.reference.features,
         )
 
-    def rows_scored(self, verdicts: Verdicts) -> None:
-        """Count rows with their verdicts at the model's own alpha."""
+    def rows_scored(self, verdicts: Verdicts, watched: Callable[[], Watched]) -> None:
+        """Count rows with their verdicts at the model's own alpha.
+
+        Args:
+            watched: Tells what the rows look like, when that is counted.
+        """
         served = self.served
         calibration = served.detector.calibration
         self.metrics.rows_scored(verdicts, calibration, served.version)
+        self._drift.rows_scored(watched, verdicts.scores, verdicts.p_values)
 
     @property
     def is_ready(self) -> bool:
@@ -164,3 +178,11 @@ class Scorer(Generic[Job, Result]):
     async def close(self) -> None:
         """Finish what waits, take nothing more."""
         await self.batcher.close()
+
+
+def _watch(served: Served, settings: DriftSettings) -> DriftWatch:
+    """A new window and a new bag, whatever the version before has seen."""
+    seed = secrets.randbits(32) if settings.seed is None else settings.seed
+    log.info("%s version %s: ties of scores broken by seed %d", served.name, served.version, seed)
+    detector = served.detector
+    return DriftWatch(detector.reference, detector.calibration, settings, seed)

@@ -179,7 +179,13 @@ class Tables:
         return request
 
     def _compute(self, jobs: Sequence[Job]) -> list[Result]:
-        return compute(self.detector, jobs, self.scorer.rows_scored)
+        return compute(
+            self.detector,
+            jobs,
+            lambda verdicts, records: self.scorer.rows_scored(
+                verdicts, lambda: self.detector.watched(records)
+            ),
+        )
 
     async def _score(self, job: Job) -> Result:
         if not len(job.records):

@@ -21,7 +21,15 @@ from service.app import create_app
 from service.app.edge import Edge
 from service.collectors import MOST_PENDING, Distribution, Summary
 from service.detectors import Served
-from service.metrics import LEVEL, MARGINS, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metrics
+from service.metrics import (
+    LEVEL,
+    MARGINS,
+    MOST_FEATURES,
+    OTHER_FEATURES,
+    P_VALUES,
+    DriftFigures,
+    Metrics,
+)
 from service.scoring.scorer import Common
 from service.settings import Settings
 from tests.service.pumps import Caller, as_request, normal_records
@@ -35,6 +43,10 @@ INFO = {
     "digest": "",
     "device": "cpu",
 }
+
+
+def no_drift() -> DriftFigures:
+    return DriftFigures(0, {}, {}, None, None, None)
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
@@ -206,6 +218,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
         loaded_at=0.0,
         features=wide.names,
         queue_rows=lambda: 0,
+        drift=no_drift,
     )
     warnings = tuple(
         ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
@@ -300,6 +313,7 @@ def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Det
             loaded_at=float(version),
             features=(),
             queue_rows=lambda: 0,
+            drift=no_drift,
         )
         text = generate_latest(metrics.registry).decode()
         kept.append(
