@@ -43,6 +43,8 @@ from anomaly.models.vae import VAEConfig, assemble_vae
 from anomaly.notes import noted
 from anomaly.preprocessing.fit import fit_preprocessor
 from anomaly.preprocessing.preprocessor import PreprocessingConfig, Preprocessor
+from anomaly.preprocessing.watched import WatchedColumns
+from anomaly.reference import Reference
 from anomaly.scores import DEFAULT_SCORE, ROWS, MissingFill, RememberingScore, Score
 
 MOST_FILL_ROWS = 5_000
@@ -140,7 +142,7 @@ def assemble(
         preprocessor = fit_preprocessor(schema, records.take(splits.fit), config.preprocessing)
         fit_rows = preprocessor.transform(records.take(splits.fit))
         early_stop_rows = preprocessor.transform(records.take(splits.early_stop))
-        fitted, model, seen = _fit_model(
+        fitted, model, seen, usual_scores = _fit_model(
             preprocessor, fit_rows, early_stop_rows, config, seed, device, on_look
         )
         backend = open_backend(model, None, device, config.block_rows)
@@ -167,7 +169,12 @@ def assemble(
         versions=library_versions(),
     )
     columns = preprocessor.features.target_columns
-    detector = Detector(preprocessor, calibration, Baseline.of(columns, terms), card, backend)
+    watched, seen_rows = WatchedColumns.of(schema), records.take(splits.fit)
+    reference = Reference.of(
+        watched.numbers, watched.categories, watched.watched(seen_rows), usual_scores
+    )
+    baseline = Baseline.of(columns, terms)
+    detector = Detector(preprocessor, calibration, baseline, reference, card, backend)
     by_rank = replace(detector, baseline=Baseline.of(columns, usual), backend=ranking)
     return Assembled(detector, by_rank, fitted, tuple(notes))
 
@@ -190,8 +197,9 @@ def _fit_model(
     seed: int,
     device: Device,
     on_look: Callable[[Progress], None] | None,
-) -> tuple[Fitted, ScoringModel, Features]:
-    """The looks at the first member, the model, and the untrimmed rows that shaped it."""
+) -> tuple[Fitted, ScoringModel, Features, Float64]:
+    """The looks at the first member, the model, the untrimmed rows that shaped it, and scores of
+    some of them."""
     counts = preprocessor.features.counts
     likelihood = ProductLikelihood(
         config.model.likelihood, counts.gaussian, counts.bernoulli, counts.classes
@@ -227,10 +235,11 @@ def _fit_model(
         _taken(early_stop_rows, kept_by_most([of.early_stop_kept for of in fitted])),
     )
     if isinstance(config.score, RememberingScore):
-        finished = remembering(model, config.score, seen, rng, device, config.block_rows)
+        finished, scores = remembering(model, config.score, seen, rng, device, config.block_rows)
     else:
         finished = _filled(model, seen, device, config.block_rows)
-    return fitted[0], finished, seen
+        scores = _scores(finished, seen, device, config.block_rows)
+    return fitted[0], finished, seen, scores
 
 
 def kept_by_most(kept: Sequence[Bool]) -> Int64:
@@ -254,11 +263,11 @@ def remembering(
     rng: np.random.Generator,
     device: Device,
     block_rows: int,
-) -> ScoringModel:
+) -> tuple[ScoringModel, Float64]:
     """The model with rows to compare with: those that shaped it, as far as they are wanted.
 
-    A remembered row is its own neighbour, so usual terms are those of one tenth of the rows beside
-    a model that remembers the others.
+    A remembered row is its own neighbour, so usual terms and scores, which come second, are those
+    of one tenth of the rows beside a model that remembers the others.
     """
 
     def with_rows(numbers: Int64) -> ScoringModel:
@@ -271,17 +280,27 @@ def remembering(
     order = rng.permutation(len(seen))
     asked, others = np.split(order, [-(-len(order) // 10)])
     beside = with_rows(others if len(others) else order)
-    fill = _filled(beside, seen.take(np.sort(asked)), device, block_rows).fill
-    return replace(with_rows(order), fill=fill)
+    usual = seen.take(np.sort(asked))
+    filled = _filled(beside, usual, device, block_rows)
+    return replace(with_rows(order), fill=filled.fill), _scores(filled, usual, device, block_rows)
 
 
 def _filled(model: ScoringModel, seen: Features, device: Device, block_rows: int) -> ScoringModel:
     """The model with the usual terms of rows, which stand in for missing entries."""
-    # Evenly from all over the file, which may be in order of time.
-    of = np.linspace(0, len(seen) - 1, min(len(seen), MOST_FILL_ROWS)).astype(np.int64)
-    rows = _taken(seen, of)
+    rows = _some(seen)
     backend = open_backend(model, None, device, block_rows)
     return replace(model, fill=MissingFill.of(backend.raw_terms(rows), rows.observed))
+
+
+def _scores(model: ScoringModel, seen: Features, device: Device, block_rows: int) -> Float64:
+    """Scores of some of the rows."""
+    return open_backend(model, None, device, block_rows).score_features(_some(seen)).scores
+
+
+def _some(rows: Features) -> Features:
+    """At most `MOST_FILL_ROWS`, evenly from all over the file, which may be in order of time."""
+    of = np.linspace(0, len(rows) - 1, min(len(rows), MOST_FILL_ROWS)).astype(np.int64)
+    return _taken(rows, of)
 
 
 def _taken(rows: Features, numbers: Int64) -> Features:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,8 @@ from anomaly.errors import BadData
 from anomaly.explain import Attributions, Baseline, attribute
 from anomaly.models.ops import NumpyOps
 from anomaly.preprocessing.preprocessor import ColumnWarning, Preprocessor
+from anomaly.preprocessing.watched import WatchedColumns
+from anomaly.reference import Reference, Watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +94,7 @@ class Detector:
         preprocessor: Records to features.
         calibration: Scores to p-values, and alpha.
         baseline: Usual terms, for explanations.
+        reference: What the fit rows looked like, for drift.
         card: What a reader must know.
         backend: The model on its device.
     """
@@ -98,6 +102,7 @@ class Detector:
     preprocessor: Preprocessor
     calibration: Calibration
     baseline: Baseline
+    reference: Reference
     card: Card
     backend: Backend
 
@@ -226,6 +231,14 @@ class Detector:
         self.schema.check_names(tuple(records.columns))
         check_nullability(self.schema.required, records)
         return self.preprocessor.transform(records)
+
+    def watched(self, records: Records) -> Watched:
+        """The records as the reference counts them."""
+        return self._watched_columns.watched(records)
+
+    @cached_property
+    def _watched_columns(self) -> WatchedColumns:
+        return WatchedColumns.of(self.schema)
 
     def with_alpha(self, alpha: float, rule: Rule | None = None) -> Detector:
         """The same model at another false-alarm rate."""

@@ -48,6 +48,8 @@ from anomaly.preprocessing.images import (
     contrasted,
     together,
 )
+from anomaly.preprocessing.watched import IMAGE_NUMBERS, watched_images
+from anomaly.reference import Reference
 from anomaly.scores import (
     HiddenCells,
     MissingFill,
@@ -71,6 +73,9 @@ FEWEST_HELD_OUT = 5
 
 MOST_HELD_OUT = 500
 """Early-stop images that tell which errors are usual: more would not move a mean."""
+
+MOST_RANKED = 100
+"""Early-stop images from which the bins of scores are made."""
 
 MOST_CACHED_BYTES = 2**30
 """Of prepared fit images, held in memory while training; tiles take about three times as much."""
@@ -143,7 +148,7 @@ def assemble_images(
         fill = MissingFill(np.zeros(vae.likelihood.targets), 0.0)
         model = ScoringModel(vae, ({**fitted.parameters, **constants},), config.score, fill)
         if isinstance(config.score, RememberingScore):
-            model = remembering(model, config.score, rows, rng, device, config.block_rows)
+            model, _ = remembering(model, config.score, rows, rng, device, config.block_rows)
         backend = open_backend(model, None, device, config.block_rows)
         bare = ImageDetector(
             preprocessor,
@@ -151,11 +156,13 @@ def assemble_images(
             inspection,
             np.ones(1),
             calibrate(np.zeros(1), 0.5),
+            Reference.of(IMAGE_NUMBERS, (), watched_images(()), np.zeros(1)),
             _card(splits, config, seed, unit, exchangeability, data or {}),
             backend,
         )
         held_out = images(evenly(splits.early_stop, MOST_HELD_OUT))
         detector = replace(bare, maps=_usual(bare.looks(held_out)))
+        detector = replace(detector, reference=_reference(detector, images, splits))
         scores, hottest = detector.measured(images(splits.calibration))
         if groups is not None:
             scores = highest_of_each(scores, groups[splits.calibration])
@@ -165,6 +172,14 @@ def assemble_images(
             warnings.warn(found.message_of_images(unit), ContaminationWarning, stacklevel=2)
     finished = detector.calibrated(calibration, hottest, replace(detector.card, notes=tuple(notes)))
     return AssembledImages(finished, fitted, tuple(notes))
+
+
+def _reference(detector: ImageDetector, images: ImageSource, splits: Splits) -> Reference:
+    """What images looked like that shaped the model; scores are those of early-stop images, which
+    no weight was fitted to."""
+    seen = watched_images(images(evenly(splits.fit, MOST_MEASURED)))
+    scores = detector.anomaly_score(images(evenly(splits.early_stop, MOST_RANKED)))
+    return Reference.of(IMAGE_NUMBERS, (), seen, scores)
 
 
 def fit_image_preprocessor(

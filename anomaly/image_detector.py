@@ -19,6 +19,7 @@ from anomaly.inspection import Inspection
 from anomaly.maps import Evidence, Look, Maps, TileLook, TileMaps, WholeLook, WholeMaps
 from anomaly.models.ops import NumpyOps
 from anomaly.preprocessing.images import ImagePreprocessor, Tiled, joined, together
+from anomaly.reference import Reference
 
 SMALLEST_UNIT = 1e-3
 """Of heat: where normal images show none at all."""
@@ -69,6 +70,7 @@ class ImageDetector:
         inspection: What looks at tiles besides; None where images are seen whole.
         hottest: (n,) ascending, the largest evidence in each calibration image; see `heat_unit`.
         calibration: Scores to p-values, and alpha.
+        reference: What the fit images looked like, for drift.
         card: What a reader must know.
         backend: The model on its device.
     """
@@ -78,6 +80,7 @@ class ImageDetector:
     inspection: Inspection | None
     hottest: Float64
     calibration: Calibration
+    reference: Reference
     card: Card
     backend: Backend
 

@@ -7,12 +7,17 @@ takes for a row.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
-from prometheus_client.core import HistogramMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import (
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from anomaly.arrays import Float64
@@ -21,6 +26,9 @@ MOST_PENDING = 4096
 """Values that wait to be counted, of each series."""
 
 One = TypeVar("One")
+
+Reading: TypeAlias = tuple[str, tuple[str, ...], float]
+"""Name of a gauge, values of its labels besides `model`, and its value."""
 
 
 class Family(Collector, Generic[One]):
@@ -143,3 +151,30 @@ class Total:
         with self._lock:
             count, total = self.state
             self.state = (count + len(values), total + float(values.sum()))
+
+
+class Readings(Collector):
+    """Gauges of models that are read when they are scraped, each model's all at once.
+
+    Args:
+        gauges: By name, what is told of it and the labels besides `model`.
+    """
+
+    def __init__(self, gauges: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+        self._gauges = gauges
+        self._read: dict[str, Callable[[], Iterable[Reading]]] = {}
+
+    def read_from(self, model: str, read: Callable[[], Iterable[Reading]]) -> None:
+        """What is asked for the gauges of that model from now on."""
+        self._read[model] = read
+
+    def collect(self) -> Iterable[Metric]:
+        """The families, as a scrape sees them."""
+        families = {
+            name: GaugeMetricFamily(name, text, labels=("model", *labels))
+            for name, (text, labels) in self._gauges.items()
+        }
+        for model, read in list(self._read.items()):
+            for name, labels, value in read():
+                families[name].add_metric((model, *labels), value)
+        return families.values()

@@ -7,7 +7,8 @@ templates, a few HTTP methods. So no caller can make the series grow. What is to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -17,7 +18,7 @@ from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from anomaly.realised import realised_bounds
 from service.batcher import BatchReport
-from service.collectors import Distribution, Summary
+from service.collectors import Distribution, Reading, Readings, Summary
 
 MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
@@ -47,6 +48,62 @@ USUAL_P_VALUE = 0.05
 
 INFO = ("version", "run_id", "alias", "digest", "device")
 """What `anomaly_model_info` says besides the name."""
+
+
+PSI = "anomaly_feature_drift_psi"
+WASSERSTEIN = "anomaly_feature_drift_wasserstein"
+WINDOW_ROWS = "anomaly_drift_window_rows"
+CALIBRATION_RATIO = "anomaly_calibration_ratio"
+MARTINGALE = "anomaly_exchangeability_log10_martingale"
+ALARM = "anomaly_exchangeability_alarm"
+
+DRIFT = {
+    PSI: ("Population stability index of the window against the fit rows.", ("feature",)),
+    WASSERSTEIN: (
+        "1-Wasserstein distance of the window from the fit rows, in their standard deviations.",
+        ("feature",),
+    ),
+    WINDOW_ROWS: ("Rows that are compared with the fit rows.", ()),
+    CALIBRATION_RATIO: ("Share of rows in the window with p <= 0.05, over 0.05.", ()),
+    MARTINGALE: ("Evidence that the stream is not exchangeable with the calibration rows.", ()),
+    ALARM: ("1 once that evidence has passed the threshold, until the next start or version.", ()),
+}
+
+
+@dataclass(frozen=True)
+class DriftFigures:
+    """How the stream of one version differs from what it was fitted on.
+
+    Attributes:
+        psi, wasserstein: By feature; empty while the window holds too few rows.
+        calibration_ratio: None while the window holds too few rows.
+        log10_martingale, alarm: None where rows cannot be ranked among calibration scores.
+    """
+
+    window_rows: int
+    psi: Mapping[str, float]
+    wasserstein: Mapping[str, float]
+    calibration_ratio: float | None
+    log10_martingale: float | None
+    alarm: bool | None
+
+    def readings(self, features: Sequence[str]) -> Iterable[Reading]:
+        """The gauges.
+
+        Args:
+            features: Those that are told of.
+        """
+        for name, by_feature in ((PSI, self.psi), (WASSERSTEIN, self.wasserstein)):
+            known = (feature for feature in features if feature in by_feature)
+            yield from ((name, (feature,), by_feature[feature]) for feature in known)
+        yield WINDOW_ROWS, (), self.window_rows
+        for name, value in (
+            (CALIBRATION_RATIO, self.calibration_ratio),
+            (MARTINGALE, self.log10_martingale),
+            (ALARM, self.alarm),
+        ):
+            if value is not None:
+                yield name, (), float(value)
 
 
 class Metrics:
@@ -191,6 +248,8 @@ class Families:
                 "feature",
             ),
         }
+        self.drift = Readings(DRIFT)
+        registry.register(self.drift)
         self.queue_rows = gauge("anomaly_queue_rows", "Rows that wait for the model.")
         self.queue_limit = gauge("anomaly_queue_limit_rows", "Beyond which they are turned away.")
         self.queue_seconds = histogram(
@@ -254,6 +313,8 @@ class ModelMetrics:
         features: Sequence[str],
         queue_rows: Callable[[], int],
         queue_limit: int,
+        drift: Callable[[], DriftFigures],
+        watched: Sequence[str] = (),
     ) -> None:
         """Describe what is served from now on. Counts of the version before are kept until the next
         one comes: a scrape may not have seen the last of them.
@@ -262,7 +323,8 @@ class ModelMetrics:
             info: The labels of `anomaly_model_info`, `INFO`.
             calibrated_at, loaded_at: Seconds since 1970, UTC.
             features: Names that may be labels; what else is remarked shares one.
-            queue_rows: Asked at every scrape.
+            queue_rows, drift: Asked at every scrape.
+            watched: Names of what may drift; of the first `MOST_FEATURES` it is told.
             queue_limit: That more must not wait than.
         """
         families, model = self._families, self._model
@@ -277,6 +339,8 @@ class ModelMetrics:
         families.loaded.labels(model).set(loaded_at)
         families.queue_rows.labels(model).set_function(queue_rows)
         families.queue_limit.labels(model).set(queue_limit)
+        told = tuple(watched[:MOST_FEATURES])
+        families.drift.read_from(model, lambda: drift().readings(told))
 
     def reloaded(self, outcome: str) -> None:
         """Count an attempt to serve another version; one of `OUTCOMES`."""

@@ -139,6 +139,24 @@ def _listed(given: object) -> object:
     return json.loads(given) if given.lstrip().startswith("[") else (given,)
 
 
+class DriftSettings(_Group):
+    """What the stream of rows is compared by, with what the model was fitted on.
+
+    Attributes:
+        window_rows, window_seconds: At most so many of the last rows, none much older.
+        min_rows: Fewer in the window are not compared: what would show is noise.
+        alarm_threshold: Capital at which the stream counts as changed; while it is exchangeable,
+            the probability of ever alarming is at most 1 / threshold.
+        seed: Of what breaks ties between scores; None draws one and logs it.
+    """
+
+    window_rows: Count = 10_000
+    window_seconds: Seconds = 86_400.0
+    min_rows: Count = 500
+    alarm_threshold: Annotated[float, Field(gt=1)] = 1000.0
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+
 class Settings(BaseSettings):
     """The whole configuration of one service.
 
@@ -182,6 +200,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     queue: Queue = Queue()
     reload: Reload = Reload()
+    drift: DriftSettings = DriftSettings()
 
     @model_validator(mode="after")
     def _shadow_only_by_alias(self) -> Settings:

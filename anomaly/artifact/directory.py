@@ -35,13 +35,15 @@ from anomaly.data.schema import first_reason
 from anomaly.detector import Detector
 from anomaly.errors import ArtifactRejected, CannotWrite, ModelNotFound
 from anomaly.image_detector import AnyDetector, ImageDetector
+from anomaly.reference import Reference
 from anomaly.scores import ROWS, MissingFill, RememberingScore
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.safetensors"
+REFERENCE = "reference.json"
 CARD = "README.md"
-FILES = (WEIGHTS, CALIBRATION, CARD)
+FILES = (WEIGHTS, CALIBRATION, REFERENCE, CARD)
 """The closed set of names: the loader opens these and no other."""
 
 LARGEST_MANIFEST_BYTES = 64 * 2**20
@@ -72,6 +74,7 @@ def save(detector: AnyDetector, directory: Path) -> None:
     contents = {
         WEIGHTS: to_bytes({name: np.ascontiguousarray(array) for name, array in tensors.items()}),
         CALIBRATION: to_bytes({"scores": calibration.scores}),
+        REFERENCE: json.dumps(detector.reference.to_plain(), allow_nan=False).encode(),
         CARD: card_text(detector).encode(),
     }
     manifest = Manifest(
@@ -136,7 +139,8 @@ def load_directory(
         tensors: Tensors = from_bytes(contents[WEIGHTS])
         scores = from_bytes(contents[CALIBRATION])["scores"]
         _check_tensors({**tensors, "scores": scores})
-        detector = _build(manifest, tensors, scores, device, backend)
+        reference = Reference.from_json(contents[REFERENCE])
+        detector = _build(manifest, tensors, scores, reference, device, backend)
     except ArtifactRejected:
         raise
     except (SafetensorError, LookupError, ValueError, TypeError, AssertionError) as error:
@@ -201,6 +205,7 @@ def _build(
     manifest: Manifest,
     tensors: Tensors,
     scores: Any,
+    reference: Reference,
     device: Device,
     backend: BackendName | None,
 ) -> AnyDetector:
@@ -219,11 +224,11 @@ def _build(
     runs = open_backend(model, backend, device, manifest.block_rows)
     match manifest.of:
         case TableEntry():
-            table = build_table(manifest.of, tensors, calibration, manifest.card, runs)
+            table = build_table(manifest.of, tensors, calibration, reference, manifest.card, runs)
             check_golden_rows(table, manifest.of.golden)
             return table
         case ImageEntry():
-            images = build_images(manifest.of, tensors, calibration, manifest.card, runs)
+            images = build_images(manifest.of, tensors, calibration, reference, manifest.card, runs)
             check_golden_images(images, manifest.of)
             return images
 

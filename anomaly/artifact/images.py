@@ -20,6 +20,8 @@ from anomaly.inspection import Inspection
 from anomaly.maps import Maps, TileMaps, WholeMaps
 from anomaly.models.convolutional import ConvNetworks
 from anomaly.preprocessing.images import PLANES
+from anomaly.preprocessing.watched import IMAGE_NUMBERS
+from anomaly.reference import Reference
 from anomaly.texture import Texture
 
 MAPS = "maps."
@@ -44,7 +46,12 @@ def describe_images(detector: ImageDetector) -> tuple[ImageEntry, Tensors]:
 
 
 def build_images(
-    entry: ImageEntry, tensors: Tensors, calibration: Calibration, card: Card, backend: Backend
+    entry: ImageEntry,
+    tensors: Tensors,
+    calibration: Calibration,
+    reference: Reference,
+    card: Card,
+    backend: Backend,
 ) -> ImageDetector:
     """Put it together again.
 
@@ -82,7 +89,11 @@ def build_images(
     hottest = tensors[HOTTEST]
     if hottest.ndim != 1 or hottest.dtype != np.float64 or (np.diff(hottest) < 0).any():
         raise ArtifactRejected("the largest evidence of calibration images is not ascending")
-    return ImageDetector(preprocessor, maps, inspection, hottest, calibration, card, backend)
+    if (reference.features, reference.categories) != (IMAGE_NUMBERS, ()):
+        raise ArtifactRejected("the reference describes something else than images")
+    return ImageDetector(
+        preprocessor, maps, inspection, hottest, calibration, reference, card, backend
+    )
 
 
 def _named(prefix: str, arrays: Maps | Texture) -> Tensors:

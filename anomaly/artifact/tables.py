@@ -10,6 +10,8 @@ from anomaly.calibration import Calibration
 from anomaly.detector import Card, Detector
 from anomaly.errors import ArtifactRejected
 from anomaly.explain import Baseline
+from anomaly.preprocessing.watched import WatchedColumns
+from anomaly.reference import Reference
 
 PER_COLUMN = "baseline.per_column"
 
@@ -29,7 +31,12 @@ def describe_table(detector: Detector) -> tuple[TableEntry, Tensors]:
 
 
 def build_table(
-    entry: TableEntry, tensors: Tensors, calibration: Calibration, card: Card, backend: Backend
+    entry: TableEntry,
+    tensors: Tensors,
+    calibration: Calibration,
+    reference: Reference,
+    card: Card,
+    backend: Backend,
 ) -> Detector:
     """Put it together again.
 
@@ -45,4 +52,8 @@ def build_table(
     if tensors[PER_COLUMN].shape != (len(entry.baseline_columns),):
         raise ArtifactRejected("the baseline has another shape than the model needs")
     baseline = Baseline(entry.baseline_columns, tensors[PER_COLUMN], entry.baseline_rest)
-    return Detector(preprocessor, calibration, baseline, card, backend)
+    watched = WatchedColumns.of(entry.schema)
+    is_of_these = reference.features == (*watched.numbers, *watched.categories)
+    if not is_of_these or len(reference.numbers) != len(watched.numbers):
+        raise ArtifactRejected("the reference describes other columns than the schema has")
+    return Detector(preprocessor, calibration, baseline, reference, card, backend)

@@ -188,6 +188,55 @@ def explain(
 
 
 @app.command()
+def drift(
+    context_of_command: typer.Context,
+    data: options.Data,
+    model: options.Model,
+    alarm_threshold: Annotated[
+        float,
+        typer.Option(help="False alarms of exchangeability: at most 1 / this.", min=1.0),
+    ] = 1000.0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of what breaks ties. [default: drawn, and told]")
+    ] = None,
+    image_column: options.ImageColumn = None,
+    image_root: options.ImageRoot = None,
+    image_pixels: options.ImagePixels = None,
+    image_bytes: options.ImageBytes = None,
+    device: options.Device = "auto",
+    delimiter: options.Delimiter = ",",
+    encoding: options.Encoding = "utf-8",
+    newlines_in_values: options.Newlines = False,
+    as_json: options.Json = False,
+) -> None:
+    """Compare a file with what a model was fitted and calibrated on, in the order of its rows."""
+    from dataclasses import asdict
+
+    from anomaly.artifact import load, load_images
+    from anomaly.backends.backend import device_named
+    from anomaly.batch.drift import drift_of_images, drift_of_rows, drift_rows, drift_text
+    from anomaly.data.readers import open_reader
+
+    read = options.read_options(delimiter, encoding, newlines_in_values, image_pixels, image_bytes)
+    if options.are_images(data, image_column):
+        from anomaly.cli.image_commands import images_named
+
+        images = images_named(data, image_column, image_root, read)
+        report = drift_of_images(load_images(model, device_named(device)), images, seed)
+    else:
+        of_images = ("image_root", *options.LIMITS)
+        options.refuse_given(
+            context_of_command, of_images, "is for images: a folder, or a table with --image-column"
+        )
+        detector = load(model, device_named(device))
+        rows = open_reader(data, detector.schema, options=read)
+        report = drift_of_rows(detector, rows, seed)
+    header = ("feature", "PSI", "Wasserstein (sd)", "missing", "usually")
+    text = f"{table(drift_rows(report.drifts), header)}\n\n{drift_text(report, alarm_threshold)}"
+    result(asdict(report), as_json=as_json, text=text)
+
+
+@app.command()
 def inspect(model: options.ModelArgument, as_json: options.Json = False) -> None:
     """Show a model's card, columns and the thresholds it supports."""
     from anomaly.artifact import load_any

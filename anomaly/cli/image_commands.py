@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from anomaly.batch.images import ImageReport, score_images
 from anomaly.batch.sinks import check_suffix
 from anomaly.cli.console import progress, result
 from anomaly.data.image_files import ImageFile, ImageReject, images_below, images_of_table
+from anomaly.data.image_reader import read_images
 from anomaly.data.options import ReadOptions
+from anomaly.data.pixels import Pixels
 from anomaly.errors import CannotWrite, ConfigInvalid
 
 
@@ -86,6 +89,14 @@ def score_folder(
         lines.append(f"{report.rejected:,} files could not be read and are listed in {rejects}")
     result({**asdict(report), "output": output}, as_json=as_json, text="\n".join(lines))
     return report
+
+
+def images_named(
+    data: Path, image_column: str | None, image_root: Path | None, read: ReadOptions
+) -> Iterator[Pixels]:
+    """The images that DATA names, one by one."""
+    files = _files(data, image_column, image_root, read, None)
+    return (loaded.pixels for loaded in read_images(files, limits=read.images))
 
 
 def refuse_file_in_the_way(folder: Path) -> None:

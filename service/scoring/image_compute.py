@@ -12,6 +12,8 @@ from anomaly.arrays import Float64
 from anomaly.data.pixels import Pixels
 from anomaly.heat import Heat
 from anomaly.image_detector import ImageDetector
+from anomaly.preprocessing.watched import watched_images
+from anomaly.reference import Watched
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ class ImageResult:
 
     Attributes:
         scores: (N,)
+        watched: What the images look like.
         heats: Of each image, if asked for.
     """
 
     scores: Float64
+    watched: Watched
     heats: tuple[Heat, ...] | None
 
 
@@ -50,5 +54,6 @@ def compute_images(detector: ImageDetector, jobs: Sequence[ImageJob]) -> list[Im
             if job.explain:
                 heats.append(detector.heat(mapped))
         found = np.array(scores, dtype=np.float64)
-        results.append(ImageResult(found, tuple(heats) if job.explain else None))
+        watched = watched_images(job.images)
+        results.append(ImageResult(found, watched, tuple(heats) if job.explain else None))
     return results

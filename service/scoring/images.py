@@ -12,6 +12,7 @@ import numpy as np
 
 from anomaly.calibration import supported
 from anomaly.image_detector import ImageDetector
+from anomaly.preprocessing.watched import watched_images
 from service.detectors import Served
 from service.scoring.image_answers import to_image_answer
 from service.scoring.image_compute import ImageJob, ImageResult, compute_images
@@ -69,7 +70,8 @@ class Images:
         request = await self._open(uploads, options, share)
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
-        self.scorer.rows_scored(request.images, self.detector.verdicts(result.scores))
+        own = self.detector.verdicts(result.scores)
+        self.scorer.rows_scored(request.images, own, lambda: result.watched)
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         answer = partial(
             to_image_answer,
@@ -102,7 +104,7 @@ class Images:
 
     async def _score(self, job: ImageJob) -> ImageResult:
         if not job.images:
-            return ImageResult(np.zeros(0), () if job.explain else None)
+            return ImageResult(np.zeros(0), watched_images(()), () if job.explain else None)
         return await self.scorer.score(job, len(job.images))
 
     async def _in_thread(self, phase: str, work: Callable[[], Found]) -> Found:

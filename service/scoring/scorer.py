@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,15 +12,20 @@ from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
+from anomaly.reference import Watched
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
+from service.drift import DriftWatch
 from service.lifecycle import Lifecycle
+from service.logs import LOGGER
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
 from service.scoring.memory import Memory
 from service.scoring.shadow import Rows, Shadow
-from service.settings import Settings
+from service.settings import DriftSettings, Settings
 from service.wire.answer import ModelName
+
+log = logging.getLogger(LOGGER)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -136,6 +143,7 @@ class Scorer(Generic[Job, Result]):
         )
         self._features = features
         self._max_rows = max_rows
+        self._drift = _watch(served, self.settings.drift)
 
     def begin(self) -> None:
         """This is what is served from now on: let whoever asks and the metrics know."""
@@ -155,14 +163,21 @@ class Scorer(Generic[Job, Result]):
             features=self._features,
             queue_rows=lambda: self.batcher.waiting_rows,
             queue_limit=self._max_rows,
+            drift=self._drift.figures,
+            watched=served.detector.reference.features,
         )
 
-    def rows_scored(self, rows: Rows, verdicts: Verdicts) -> None:
+    def rows_scored(self, rows: Rows, verdicts: Verdicts, watched: Callable[[], Watched]) -> None:
         """Count rows with their verdicts at the model's own alpha, and show them to the challenger,
-        if there is one."""
+        if there is one.
+
+        Args:
+            watched: Tells what the rows look like, when that is counted.
+        """
         served = self.served
         calibration = served.detector.calibration
         self.metrics.rows_scored(verdicts, calibration, served.version)
+        self._drift.rows_scored(watched, verdicts.scores, verdicts.p_values)
         shadow = self.hosted.shadow
         if shadow is not None:
             shadow.offer(rows, verdicts)
@@ -197,3 +212,11 @@ class Scorer(Generic[Job, Result]):
     async def close(self) -> None:
         """Finish what waits, take nothing more."""
         await self.batcher.close()
+
+
+def _watch(served: Served, settings: DriftSettings) -> DriftWatch:
+    """A new window and a new bag, whatever the version before has seen."""
+    seed = secrets.randbits(32) if settings.seed is None else settings.seed
+    log.info("%s version %s: ties of scores broken by seed %d", served.name, served.version, seed)
+    detector = served.detector
+    return DriftWatch(detector.reference, detector.calibration, settings, seed)

@@ -187,7 +187,13 @@ class Tables:
         return request
 
     def _compute(self, jobs: Sequence[Job]) -> list[Result]:
-        return compute(self.detector, jobs, self.scorer.rows_scored)
+        return compute(
+            self.detector,
+            jobs,
+            lambda records, verdicts: self.scorer.rows_scored(
+                records, verdicts, lambda: self.detector.watched(records)
+            ),
+        )
 
     def _in_thread(self, work: Callable[[], Written]) -> Awaitable[Written]:
         return asyncio.get_running_loop().run_in_executor(self.scorer.common.workers, work)

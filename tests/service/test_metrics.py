@@ -24,7 +24,15 @@ from service.app import create_app
 from service.app.edge import Edge
 from service.collectors import MOST_PENDING, Distribution, Summary
 from service.detectors import Served
-from service.metrics import LEVEL, MARGINS, MOST_FEATURES, OTHER_FEATURES, P_VALUES, Metrics
+from service.metrics import (
+    LEVEL,
+    MARGINS,
+    MOST_FEATURES,
+    OTHER_FEATURES,
+    P_VALUES,
+    DriftFigures,
+    Metrics,
+)
 from service.scoring.scorer import Common
 from service.settings import Queue, Settings
 from tests.service.pumps import Caller, as_request, normal_records
@@ -46,6 +54,10 @@ INFO = {
 def of_models(found: dict[Sample, float]) -> dict[Sample, float]:
     """Without those of the process, which are others at every scrape."""
     return {sample: value for sample, value in found.items() if sample[0].startswith("anomaly_")}
+
+
+def no_drift() -> DriftFigures:
+    return DriftFigures(0, {}, {}, None, None, None)
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
@@ -253,6 +265,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
         features=wide.names,
         queue_rows=lambda: 0,
         queue_limit=1,
+        drift=no_drift,
     )
     warnings = tuple(
         ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
@@ -349,6 +362,7 @@ def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Det
             features=(),
             queue_rows=lambda: 0,
             queue_limit=1,
+            drift=no_drift,
         )
         text = generate_latest(metrics.registry).decode()
         kept.append(

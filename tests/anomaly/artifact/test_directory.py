@@ -77,8 +77,8 @@ def test_saving_again_gives_the_same_bytes(artifact: Path, tmp_path: Path) -> No
     assert digest(tmp_path / "again") == digest(artifact)
 
 
-def test_the_artifact_is_four_files_and_none_of_them_a_pickle(artifact: Path) -> None:
-    assert {path.name for path in artifact.iterdir()} == {MANIFEST, WEIGHTS, CALIBRATION, CARD}
+def test_the_artifact_is_five_files_and_none_of_them_a_pickle(artifact: Path) -> None:
+    assert {path.name for path in artifact.iterdir()} == {MANIFEST, *FILES}
     for path in artifact.iterdir():
         with pytest.raises((pickle.UnpicklingError, ValueError, KeyError, EOFError, IndexError)):
             pickle.loads(path.read_bytes())
@@ -204,16 +204,16 @@ def test_a_pickle_under_the_name_of_a_file_is_never_executed(
         "\ufeff{}",
         "{" * 100_000,
         "[" * 1_000_000,
-        '{"format_version": 3, "schema": ' + "[" * 900 + "]" * 900 + "}",
+        '{"format_version": 4, "schema": ' + "[" * 900 + "]" * 900 + "}",
         '{"format_version": ' + "9" * 5000 + "}",
-        '{"format_version": 2}',
+        '{"format_version": 3}',
         '{"format_version": 1}',
         '{"format_version": true}',
-        '{"format_version": 3}',
-        '{"format_version": 3, "sha256": 5}',
-        '{"sha256": "", "format_version": 3}',
-        '{"sha256": "' + UNSEALED + '", "format_version": 3}',
-        '{"sha256": "' + UNSEALED + '", "format_version": 3, "card": ' + '"x"' + "}",
+        '{"format_version": 4}',
+        '{"format_version": 4, "sha256": 5}',
+        '{"sha256": "", "format_version": 4}',
+        '{"sha256": "' + UNSEALED + '", "format_version": 4}',
+        '{"sha256": "' + UNSEALED + '", "format_version": 4, "card": ' + '"x"' + "}",
     ],
     ids=lambda text: text[:20],
 )

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import anomaly
@@ -148,3 +149,32 @@ def test_a_name_of_a_job_that_nobody_would_hear_is_refused(
 
     assert run([*arguments, "--output", str(tmp_path / "out.csv")]) == 78
     assert "add --metrics-textfile or --pushgateway" in capsys.readouterr().err
+
+
+def test_drift_names_the_column_that_moved(
+    connected: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = machines.both(300, 0, seed=9)
+    moved.columns["load"][:] += 3 * np.nanstd(moved.columns["load"])
+    data = machines.written(moved, tmp_path / "moved.csv")
+
+    arguments = ["drift", str(data), "--model", CHAMPION, "--seed", "0"]
+    assert run([*arguments, "--json"]) == 0
+
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["rows"] == 300
+    assert answer["drifts"][0]["feature"] == "load"
+    assert answer["drifts"][0]["psi"] > 0.25
+    assert answer["log10_highest"] > 3
+    assert run(arguments) == 0
+    assert "the rows are not exchangeable" in capsys.readouterr().out
+
+
+def test_drift_of_rows_like_those_of_the_training_is_none(
+    connected: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = machines.written(machines.both(300, 0, seed=9), tmp_path / "same.csv")
+
+    assert run(["drift", str(data), "--model", CHAMPION, "--seed", "0"]) == 0
+
+    assert "nothing says that the rows are not exchangeable" in capsys.readouterr().out

@@ -1,0 +1,86 @@
+"""What metrics and drift cost, as a share of scoring.
+
+    python -m benchmarks.monitoring_cost [--columns N]
+
+Of every batch size: microseconds of `detector.detect`, and of all that is counted about a batch
+(metrics, window, ranks and bets), whose larger part waits until 1,024 rows are there; both are
+means over a run of batches, and medians over runs in alternation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from anomaly import VAEDetector
+from anomaly.detector import Detector
+from benchmarks.labelled import correlated
+from benchmarks.record import Record, heading, markdown
+from service.drift import ROWS_TOGETHER, DriftWatch
+from service.metrics import Metrics
+from service.settings import DriftSettings
+
+BATCHES = (1, 32, 100, 1024)
+REPEATS = 9
+COLUMNS = {
+    "rows of a batch": "{rows:,}",
+    "detect, µs": "{detect:,.0f}",
+    "metrics, µs": "{metrics:,.1f}",
+    "drift, µs": "{drift:,.1f}",
+    "both, share of detect": "{share:.1%}",
+}
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--columns", type=int, default=32)
+    columns = parser.parse_args().columns
+    print(heading(), flush=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        normal = correlated(np.random.default_rng(0), 4_000, columns)
+        detector = VAEDetector(random_state=0).fit(normal).detector_
+    print(markdown([cost(detector, rows, columns) for rows in BATCHES], COLUMNS))
+    return 0
+
+
+def cost(detector: Detector, rows: int, columns: int) -> Record:
+    """Of batches of so many rows."""
+    records = detector.records(correlated(np.random.default_rng(1), rows, columns))
+    verdicts, calibration = detector.detect(records), detector.calibration
+    metrics = Metrics().of("made")
+    watch = DriftWatch(detector.reference, calibration, DriftSettings(), 0)
+    batches = max(4, 2 * ROWS_TOGETHER // rows)
+    calls: dict[str, Callable[[], object]] = {
+        "detect": lambda: detector.detect(records),
+        "metrics": lambda: metrics.rows_scored(verdicts, calibration, "1"),
+        "drift": lambda: watch.rows_scored(
+            lambda: detector.watched(records), verdicts.scores, verdicts.p_values
+        ),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(REPEATS):
+        for name, call in calls.items():
+            times[name].append(microseconds(call, batches))
+    found = {name: statistics.median(some) for name, some in times.items()}
+    share = (found["metrics"] + found["drift"]) / found["detect"]
+    return {"rows": rows, **found, "share": share}
+
+
+def microseconds(call: Callable[[], object], times: int) -> float:
+    """Of one call, the mean over a run of them, by the clock of this thread."""
+    started = time.thread_time()
+    for _ in range(times):
+        call()
+    return (time.thread_time() - started) / times * 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())
