@@ -15,7 +15,7 @@ from anomaly.martingale import BETS, ROWS_BETWEEN_STARTS, Bag, Martingale, log_b
 from anomaly.reference import SCORE_LEVELS
 from benchmarks.drift_alarm import false_alarms, fixed, online
 
-EDGES: Float64 = np.asarray(stats.norm.ppf(SCORE_LEVELS))
+EDGES = np.asarray(stats.norm.ppf(SCORE_LEVELS))
 
 
 def test_the_bets_are_shares_of_densities_of_beta_distributions() -> None:

@@ -226,7 +226,13 @@ def test_nothing_that_could_run_code_is_logged_but_the_projects_own_wheel(downlo
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".joblib", ".pt"))]
     assert {name for name in files if name.startswith("data/")} == {
         f"data/{FOLDER}/{name}"
-        for name in ("manifest.json", "weights.safetensors", "calibration.safetensors", "README.md")
+        for name in (
+            "manifest.json",
+            "weights.safetensors",
+            "calibration.safetensors",
+            "reference.json",
+            "README.md",
+        )
     }
     assert [name for name in files if name.startswith("code/")] == [
         name for name in files if name.endswith(".whl")
