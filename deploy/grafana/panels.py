@@ -28,6 +28,7 @@ class Kind(StrEnum):
 class Needs(StrEnum):
     """Why a panel may be empty although all is well."""
 
+    BATCH = "batch"
     CHALLENGER = "challenger"
     GPU = "gpu"
     HISTORY = "history"
@@ -457,12 +458,42 @@ WHICH_MODEL = (
     ),
 )
 
+BATCH_JOBS = (
+    Panel(
+        "Rows of the last run",
+        "By job: done were scored, flagged are some of those, failed were left out.",
+        (Query("anomaly_batch_job_rows_total", "{{job}} {{status}}"),),
+        needs=Needs.BATCH,
+    ),
+    Panel(
+        "Hours since the last success",
+        "Above the line there is a ticket.",
+        (Query("(time() - anomaly_batch_job_last_success_timestamp_seconds) / 3600", "{{job}}"),),
+        line=26,
+        needs=Needs.BATCH,
+    ),
+    Panel(
+        "Rows a second",
+        "Of the last run, from its start to its end.",
+        (
+            Query(
+                'anomaly_batch_job_rows_total{status="done"} / on (job) '
+                "anomaly_batch_job_duration_seconds",
+                "{{job}}",
+            ),
+        ),
+        unit="ops",
+        needs=Needs.BATCH,
+    ),
+)
+
 ROWS = (
     ("Is it up?", IS_IT_UP),
     ("Is it right?", IS_IT_RIGHT),
     ("Is the input the same?", IS_THE_INPUT_THE_SAME),
     ("Is there room?", IS_THERE_ROOM),
     ("Which model?", WHICH_MODEL),
+    ("Batch jobs", BATCH_JOBS),
 )
 
 ANNOTATIONS = (
