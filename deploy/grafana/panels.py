@@ -243,6 +243,33 @@ IS_IT_RIGHT = (
 
 IS_THE_INPUT_THE_SAME = (
     Panel(
+        "Population stability index",
+        "Of each column against the rows that were fitted on: below 0.1 the same, above the line "
+        "another distribution.",
+        (
+            Query(
+                f"max by (model, feature) (anomaly_feature_drift_psi{{{SERIES}}})",
+                "{{model}} {{feature}}",
+            ),
+        ),
+        line=0.25,
+    ),
+    Panel(
+        "Wasserstein distance",
+        "From the rows that were fitted on, in their standard deviations; of numbers.",
+        (
+            Query(
+                f"max by (model, feature) (anomaly_feature_drift_wasserstein{{{SERIES}}})",
+                "{{model}} {{feature}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Rows compared",
+        "In the window of the drift of columns; too few are not compared.",
+        (Query(f"anomaly_drift_window_rows{{{SERIES}}}", "{{model}} {{instance}}"),),
+    ),
+    Panel(
         "Missing share by column",
         "Of one hour. A rise of ten points within a day makes a ticket.",
         (

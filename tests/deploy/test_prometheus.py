@@ -121,7 +121,12 @@ def test_rows_that_are_not_normal_fire_the_alerts_that_say_so_and_no_other(
 ) -> None:
     names = {alert["labels"]["alertname"] for alert in watched.when_shifted}
 
-    assert names == {"AnomalyManyFlags", "AnomalyCalibrationOff", "AnomalyNotExchangeable"}
+    assert names == {
+        "AnomalyManyFlags",
+        "AnomalyCalibrationOff",
+        "AnomalyDrift",
+        "AnomalyNotExchangeable",
+    }
 
 
 def test_an_alert_says_how_much_and_of_which_model(watched: Watched) -> None:
