@@ -28,6 +28,7 @@ class Kind(StrEnum):
 class Needs(StrEnum):
     """Why a panel may be empty although all is well."""
 
+    BATCH = "batch"
     CHALLENGER = "challenger"
     GPU = "gpu"
     HISTORY = "history"
@@ -241,6 +242,33 @@ IS_IT_RIGHT = (
 )
 
 IS_THE_INPUT_THE_SAME = (
+    Panel(
+        "Population stability index",
+        "Of each column against the rows that were fitted on: below 0.1 the same, above the line "
+        "another distribution.",
+        (
+            Query(
+                f"max by (model, feature) (anomaly_feature_drift_psi{{{SERIES}}})",
+                "{{model}} {{feature}}",
+            ),
+        ),
+        line=0.25,
+    ),
+    Panel(
+        "Wasserstein distance",
+        "From the rows that were fitted on, in their standard deviations; of numbers.",
+        (
+            Query(
+                f"max by (model, feature) (anomaly_feature_drift_wasserstein{{{SERIES}}})",
+                "{{model}} {{feature}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Rows compared",
+        "In the window of the drift of columns; too few are not compared.",
+        (Query(f"anomaly_drift_window_rows{{{SERIES}}}", "{{model}} {{instance}}"),),
+    ),
     Panel(
         "Missing share by column",
         "Of one hour. A rise of ten points within a day makes a ticket.",
@@ -457,12 +485,42 @@ WHICH_MODEL = (
     ),
 )
 
+BATCH_JOBS = (
+    Panel(
+        "Rows of the last run",
+        "By job: done were scored, flagged are some of those, failed were left out.",
+        (Query("anomaly_batch_job_rows_total", "{{job}} {{status}}"),),
+        needs=Needs.BATCH,
+    ),
+    Panel(
+        "Hours since the last success",
+        "Above the line there is a ticket.",
+        (Query("(time() - anomaly_batch_job_last_success_timestamp_seconds) / 3600", "{{job}}"),),
+        line=26,
+        needs=Needs.BATCH,
+    ),
+    Panel(
+        "Rows a second",
+        "Of the last run, from its start to its end.",
+        (
+            Query(
+                'anomaly_batch_job_rows_total{status="done"} / on (job) '
+                "anomaly_batch_job_duration_seconds",
+                "{{job}}",
+            ),
+        ),
+        unit="ops",
+        needs=Needs.BATCH,
+    ),
+)
+
 ROWS = (
     ("Is it up?", IS_IT_UP),
     ("Is it right?", IS_IT_RIGHT),
     ("Is the input the same?", IS_THE_INPUT_THE_SAME),
     ("Is there room?", IS_THERE_ROOM),
     ("Which model?", WHICH_MODEL),
+    ("Batch jobs", BATCH_JOBS),
 )
 
 ANNOTATIONS = (

@@ -11,16 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
 import yaml
 
+from anomaly.batch.job_metrics import Counts, Destination, reported
 from tests.service.pumps import NUMBERS, numbers
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -112,16 +116,25 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus_of(metrics_url: str, folder: Path) -> Iterator[Prometheus]:
-    """Prometheus with the rules of this repository, scaled, that scrapes one service."""
+def prometheus_of(metrics_url: str, batch_url: str, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with the rules of this repository, scaled, that scrapes one service and what
+    batch jobs have told."""
     program = tool("prometheus")
     for name in RULE_FILES:
         (folder / name).write_text(scaled((RULES / name).read_text()))
     config = yaml.safe_load((RULES / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["alerting"]["alertmanagers"] = []
-    target = metrics_url.removeprefix("http://").removesuffix("/metrics")
-    config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    service, batch = urlsplit(metrics_url), urlsplit(batch_url)
+    config["scrape_configs"] = [
+        {**config["scrape_configs"][0], "static_configs": [{"targets": [service.netloc]}]},
+        {
+            "job_name": "batch",
+            "honor_labels": True,
+            "metrics_path": batch.path,
+            "static_configs": [{"targets": [batch.netloc]}],
+        },
+    ]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
     with (folder / "log").open("w") as log:
@@ -142,6 +155,18 @@ def prometheus_of(metrics_url: str, folder: Path) -> Iterator[Prometheus]:
         finally:
             running.kill()
             running.wait()
+
+
+@contextmanager
+def told_by_batch(folder: Path) -> Iterator[str]:
+    """Where a run of the job `nightly` has told how it ended, as node_exporter would pass it on."""
+    with reported(Destination("nightly", folder / "nightly.prom")) as tell:
+        tell(Counts(done=250, flagged=7))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/nightly.prom"
+        server.shutdown()
 
 
 def is_ready(url: str, running: subprocess.Popen[bytes]) -> bool:

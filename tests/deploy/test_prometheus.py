@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +26,7 @@ from tests.deploy.monitoring import (
     prometheus_of,
     rules_of,
     scaled,
+    told_by_batch,
     tool,
     until,
 )
@@ -49,7 +52,7 @@ class Watched:
     """What was seen.
 
     Attributes:
-        exposed: Names of all samples that the service tells.
+        exposed: Names of all samples that the service and a batch job tell.
         when_normal, when_shifted: Alerts that fired.
     """
 
@@ -60,17 +63,18 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """With a champion that has 500 calibration rows, and a challenger."""
+def registry(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """With a champion that has 500 calibration rows, and a challenger that flags more."""
     records = numbers(4_000)
+    splits = split_rows(len(records), seed=0)
+    config = DetectorConfig(fit=FitConfig(steps=100))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        champion = assemble(NUMBERS, records, splits, config, seed=0, device=Device.CPU).detector
     found = Registry(tmp_path_factory.mktemp("registry"))
-    for seed in (0, 1):
-        splits = split_rows(len(records), seed=seed)
-        config = DetectorConfig(fit=FitConfig(steps=100))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made = assemble(NUMBERS, records, splits, config, seed=seed, device=Device.CPU)
-            found.add(made.detector)
+    shutil.copy(empty_database, found.folder / "mlflow.db")
+    found.add(champion)
+    found.add(champion.with_alpha(0.05))
     found.promote("2", alias="challenger")
     yield found
     point_at("")
@@ -84,7 +88,8 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
     registry.use()
     with (
         running(URI, "--shadow", CACHE=str(folder / "cache")) as service,
-        prometheus_of(service.metrics_url, folder) as prometheus,
+        told_by_batch(folder) as batch_url,
+        prometheus_of(service.metrics_url, batch_url, folder) as prometheus,
         Traffic(url := f"{service.url}/v1/score") as traffic,
     ):
         # Counters by status and by reason begin with the first that there is.
@@ -98,9 +103,13 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
         fires = 'ALERTS{alertname="AnomalyManyFlags", alertstate="firing"}'
         until(lambda: prometheus.seconds_that(fires) > SETTLED_SECONDS, fires)
         assert traffic.statuses == {200}
-        families = text_string_to_metric_families(httpx.get(service.metrics_url, timeout=20).text)
-        exposed = {sample.name for family in families for sample in family.samples}
+        exposed = names_at(service.metrics_url) | names_at(batch_url)
         yield Watched(prometheus, exposed, when_normal, prometheus.alerts())
+
+
+def names_at(url: str) -> set[str]:
+    families = text_string_to_metric_families(httpx.get(url, timeout=20).text)
+    return {sample.name for family in families for sample in family.samples}
 
 
 def test_no_alert_fires_while_rows_are_normal(watched: Watched) -> None:
@@ -112,7 +121,12 @@ def test_rows_that_are_not_normal_fire_the_alerts_that_say_so_and_no_other(
 ) -> None:
     names = {alert["labels"]["alertname"] for alert in watched.when_shifted}
 
-    assert names == {"AnomalyManyFlags", "AnomalyCalibrationOff", "AnomalyNotExchangeable"}
+    assert names == {
+        "AnomalyManyFlags",
+        "AnomalyCalibrationOff",
+        "AnomalyDrift",
+        "AnomalyNotExchangeable",
+    }
 
 
 def test_an_alert_says_how_much_and_of_which_model(watched: Watched) -> None:
