@@ -33,7 +33,7 @@ and the interpreter, from the champion for less time."""
 
 GROUP_ROWS = 1024
 """That are scored together, at least, if so many wait. Fewer take longer for each row, and others
-wait no less for the interpreter: some 5 ms at most, with 32 rows as with 1024."""
+wait no less for the interpreter: some 5 ms at the 99th percentile, with 32 rows as with 1024."""
 
 TEXT = 10
 """How many times as large as its pointer a text is, roughly."""
