@@ -15,6 +15,7 @@ from typing import Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.app.edge import CLIENT_CLOSED_REQUEST
 from service.app.lane import HEADERS, Lane, Passenger
 from service.app.own_headers import Headers, own_headers, request_of
 from service.logs import REQUEST, Request
@@ -131,7 +132,9 @@ class ExpressHttp(HttpToolsProtocol):
         REQUEST.set(ride.names)
         status, headers, body = HTTPStatus.OK.value, HEADERS, b""
         try:
-            if not ride.disconnected:
+            if ride.disconnected:
+                status = CLIENT_CLOSED_REQUEST
+            else:
                 body = lane.answer(ride.passenger, future.result(), ride.request_id)
         except Exception as error:
             response = lane.refusal(ride.passenger, error, ride.request_id)

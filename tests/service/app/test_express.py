@@ -261,8 +261,12 @@ def test_what_waits_when_the_client_goes_is_not_scored(served_numbers: Served) -
             begin.set()
             assert read_answer(first).status == 200
         wait_until(lambda: not batcher._is_busy)
+        labels = {"handler": "/v1/score", "method": "POST", "status": "499"}
+        registry = service.switch.common.metrics.registry
+        gone = registry.get_sample_value("http_requests_total", labels)
 
     assert [report.rows for report in reports] == [1]
+    assert gone == 1
 
 
 def wait_until(holds: Any) -> None:
