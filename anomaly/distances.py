@@ -7,7 +7,8 @@ import numpy as np
 from anomaly.arrays import Float64, Int64
 
 SMOOTHING = 0.5
-"""Rows that are added to every bin of both samples, so that an empty bin costs no infinity."""
+"""Of a row of the smaller sample, the same share for every bin of both, so that an empty bin costs no
+infinity and equal shares have no distance."""
 
 
 def psi(reference: Int64, window: Int64) -> float:
@@ -17,9 +18,10 @@ def psi(reference: Int64, window: Int64) -> float:
     `psi_noise` and not 0.
 
     Args:
-        reference, window: (B,) rows in each bin; their shares are taken after `SMOOTHING`.
+        reference, window: (B,) rows in each bin; their shares are taken with `SMOOTHING`.
     """
-    r, w = _shares(reference), _shares(window)
+    floor = SMOOTHING / max(1, min(int(reference.sum()), int(window.sum())))
+    r, w = _shares(reference, floor), _shares(window, floor)
     return float(((w - r) * np.log(w / r)).sum())
 
 
@@ -49,7 +51,7 @@ def wasserstein(knots: Float64, reference: Int64, window: Int64) -> float:
     return float((width * heights / 2).sum())
 
 
-def _shares(counts: Int64) -> Float64:
-    smoothed = counts.astype(np.float64) + SMOOTHING
+def _shares(counts: Int64, floor: float) -> Float64:
+    smoothed = counts / max(1, counts.sum()) + floor
     shares: Float64 = smoothed / smoothed.sum()
     return shares

@@ -9,14 +9,11 @@ import numpy as np
 
 from anomaly.arrays import Bool, Float64, Int64
 from anomaly.detector import Verdicts
+from anomaly.distances import psi
 from service.metrics import AGREEMENTS, SHADOW_OUTCOMES, Families
 
 DECILES = np.arange(1, 10) / 10
 """The inner bounds of ten bins of p-values; a value equal to a bound belongs below it."""
-
-
-HALF = 0.5
-"""A row, added to every bin, so that an empty one has a logarithm."""
 
 
 class Judged(NamedTuple):
@@ -94,11 +91,3 @@ def deciles(p_values: Float64) -> Int64:
     """(10,) how many of N p-values lie in each tenth of (0, 1]."""
     bins = np.searchsorted(DECILES, p_values, side="left")
     return np.bincount(bins, minlength=len(DECILES) + 1)
-
-
-def psi(expected: Int64, found: Int64) -> float:
-    """Population stability index of two histograms with the same bins: 0 if their shares are equal;
-    above 0.1 is usually called a shift, above 0.25 a large one."""
-    before = (expected + HALF) / (expected + HALF).sum()
-    after = (found + HALF) / (found + HALF).sum()
-    return float(((after - before) * np.log(after / before)).sum())

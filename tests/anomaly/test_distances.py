@@ -29,6 +29,13 @@ def test_psi_is_symmetric_finite_and_zero_only_for_equal_shares(
     assert psi(one, one) == 0
 
 
+@given(COUNTS, st.integers(2, 1000))
+def test_psi_of_equal_shares_is_zero_however_large_the_samples(
+    counts: np.ndarray, times: int
+) -> None:
+    assert psi(counts, times * counts) == pytest.approx(0, abs=1e-12)
+
+
 def test_psi_is_the_sum_of_both_relative_entropies() -> None:
     one, other = np.array([10, 20, 70]), np.array([40, 40, 20])
     r, w = ((counts + SMOOTHING) / (counts + SMOOTHING).sum() for counts in (one, other))

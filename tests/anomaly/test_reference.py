@@ -34,6 +34,13 @@ def test_bins_hold_about_equally_many_rows() -> None:
     assert counts.min() >= 99
 
 
+def test_values_below_one_that_most_rows_have_are_told_from_it() -> None:
+    """The quantiles of these rows are all 60."""
+    edges = number_edges(np.concatenate([np.arange(50.0), np.full(950, 60.0)]))
+
+    assert ((edges >= 49) & (edges < 60)).any()
+
+
 @pytest.mark.parametrize(
     ("values", "bins"),
     [([5.0] * 60, 3), ([0.0] * 90 + [1.0] * 10, 3), ([1.0, 2.0, 3.0] * 100, 4), ([], 2)],

@@ -17,12 +17,13 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from anomaly.detector import Detector
+from anomaly.distances import psi
 from anomaly.errors import ArtifactRejected, DependencyDown, ModelNotFound
 from anomaly.image_detector import of_tables
 from service.app.challenger import Challenger
 from service.app.switch import Switch
 from service.detectors import Served
-from service.scoring.comparison import deciles, psi
+from service.scoring.comparison import deciles
 from service.scoring.scorer import Common
 from service.settings import Settings
 from tests.service.app.test_server import Process, running

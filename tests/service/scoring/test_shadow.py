@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from anomaly.detector import Detector, Verdicts
+from anomaly.distances import psi
 from anomaly.image_detector import ImageDetector
 from service.detectors import Served
 from service.metrics import AGREEMENTS, SHADOW_OUTCOMES, Families
 from service.scoring import shadow as module
-from service.scoring.comparison import Comparison, Judged, deciles, psi
+from service.scoring.comparison import Comparison, Judged, deciles
 from service.scoring.shadow import Shadow, bytes_of
 from tests.service.app.test_switch import version_of
 from tests.service.pumps import normal_records, numbers
