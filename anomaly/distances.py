@@ -7,7 +7,7 @@ import numpy as np
 from anomaly.arrays import Float64, Int64
 
 SMOOTHING = 0.5
-"""Of a row of the smaller sample, the same share for every bin of both, so that an empty bin costs no
+"""Of a row of the smaller sample, the same share for each bin of both: an empty bin costs no
 infinity and equal shares have no distance."""
 
 
