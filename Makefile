@@ -8,13 +8,20 @@ TORCH_INDEX ?=
 MODEL ?= models:/breast-cancer@champion
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-images test serve lint bench clean install constraints
+.PHONY: demo demo-images monitoring-demo system test serve lint bench clean install constraints
 
 demo: install ## fit, register, batch-score, serve and monitor a detector of real anomalies
 	$(BIN)/python examples/demo.py
 
 demo-images: install ## the same with pictures: handwritten digits, heatmaps, latent space
 	$(BIN)/python examples/demo_images.py
+
+monitoring-demo: install ## traffic that drifts, and the alerts that say so; needs `make system`
+	PYTHONPATH=. $(BIN)/python examples/monitoring_demo.py
+
+system: ## Debian packages beside which some tests and monitoring-demo run; as root
+	apt-get update -qq
+	xargs apt-get install -y -qq --no-install-recommends < .ci/packages
 
 test: install ## every test, with branch coverage
 	$(BIN)/python -m pytest -n auto --dist loadscope --cov --cov-report=term:skip-covered
@@ -43,5 +50,5 @@ constraints: ## pin what is installed now
 	$(PIP) freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 
 clean: ## remove everything that make and the demo made
-	rm -rf $(VENV) .venv-bench .venv-serving demo demo-images mlflow.db mlruns build dist \
+	rm -rf $(VENV) .venv-bench .venv-serving demo demo-images demo-monitoring mlflow.db mlruns build dist \
 	  *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

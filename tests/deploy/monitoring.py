@@ -25,25 +25,12 @@ import pytest
 import yaml
 
 from anomaly.batch.job_metrics import Counts, Destination, reported
+from deploy.prometheus.timescale import scaled
 from tests.service.pumps import NUMBERS, numbers
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus"
 RULE_FILES = ("anomaly.rules.yml", "anomaly.alerts.yml")
-
-SCALED = {
-    "1m": "4s",
-    "2m": "4s",
-    "5m": "4s",
-    "10m": "5s",
-    "30m": "5s",
-    "1h": "6s",
-    "6h": "8s",
-    "24h": "8s",
-    "1d": "8s",
-    "1w": "8s",
-}
-"""What each span of time of the rules and the dashboard is here."""
 
 PATIENCE_SECONDS = 120.0
 """For what takes ten or twenty seconds on an idle machine."""
@@ -62,12 +49,6 @@ def tool(name: str) -> str:
             f"{name} is not installed: run `make system` as root, or see docs/monitoring.md"
         )
     return path
-
-
-def scaled(text: str) -> str:
-    """Rules or queries with their windows, offsets and `for` scaled; names stay."""
-    spans = re.compile(r"(?<=\[)\w+(?=[\]:])|(?<=offset )\w+|(?<=for: )\w+")
-    return spans.sub(lambda span: SCALED[span[0]], text)
 
 
 def rules_of(name: str) -> list[dict[str, Any]]:

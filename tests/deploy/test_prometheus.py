@@ -18,6 +18,7 @@ from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.fitting import FitConfig
 from deploy.grafana.panels import ANNOTATIONS, ROWS, VARIABLES, Needs, Panel, Query
+from deploy.prometheus.timescale import scaled
 from tests.deploy.monitoring import (
     Prometheus,
     Traffic,
@@ -25,7 +26,6 @@ from tests.deploy.monitoring import (
     metrics_in,
     prometheus_of,
     rules_of,
-    scaled,
     told_by_batch,
     tool,
     until,
