@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from anomaly.arrays import Float64
 from anomaly.calibration import Calibration
 from anomaly.martingale import Bag, Martingale
 from anomaly.reference import Reference, Tally, Watched
+from service.logs import LOGGER
 from service.metrics import DriftFigures
 from service.settings import DriftSettings
+
+log = logging.getLogger(LOGGER)
 
 PARTS = 10
 """Of a window; the oldest leaves as a whole."""
@@ -107,6 +111,7 @@ class DriftWatch:
         # The highest score of a group is not exchangeable with the score of a row.
         if calibration.unit != "group":
             self._bag = Bag(np.array(reference.score_edges), calibration.scores, seed)
+        self._seed = seed
         self._rng = np.random.default_rng([seed, 1])
         self._martingale = Martingale()
         self._pending: list[tuple[Callable[[], Watched], Float64, Float64]] = []
@@ -158,4 +163,18 @@ class DriftWatch:
             watched, scores, p_values = watched.take(some), scores[some], p_values[some]
         self._window.add(watched, p_values)
         if self._bag is not None:
-            self._martingale.bet(self._bag.ranks(scores))
+            self._bet(self._bag.ranks(scores))
+
+    def _bet(self, ranks: Float64) -> None:
+        """Go on betting, and say it once when that raises the alarm."""
+        martingale, threshold = self._martingale, self._settings.alarm_threshold
+        was_quiet = not martingale.has_reached(threshold)
+        martingale.bet(ranks)
+        if was_quiet and martingale.has_reached(threshold):
+            log.warning(
+                "the rows are no longer exchangeable with the calibration rows: the capital of a "
+                "bettor against it is 10^%.1f after %d rows (ties broken by seed %d)",
+                martingale.log10_highest,
+                martingale.rows,
+                self._seed,
+            )

@@ -147,7 +147,7 @@ class DriftSettings(_Group):
         min_rows: Fewer in the window are not compared: what would show is noise.
         alarm_threshold: Capital at which the stream counts as changed; while it is exchangeable,
             the probability of ever alarming is at most 1 / threshold.
-        seed: Of what breaks ties between scores; None draws one and logs it.
+        seed: Of what breaks ties between scores; None draws one, which an alarm logs.
     """
 
     window_rows: Count = 10_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +16,12 @@ from service.batcher import Batcher, Overloaded
 from service.detectors import Served
 from service.drift import DriftWatch
 from service.lifecycle import Lifecycle
-from service.logs import LOGGER
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
 from service.scoring.memory import Memory
 from service.scoring.shadow import Rows, Shadow
 from service.settings import DriftSettings, Settings
 from service.wire.answer import ModelName
-
-log = logging.getLogger(LOGGER)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -217,6 +213,5 @@ class Scorer(Generic[Job, Result]):
 def _watch(served: Served, settings: DriftSettings) -> DriftWatch:
     """A new window and a new bag, whatever the version before has seen."""
     seed = secrets.randbits(32) if settings.seed is None else settings.seed
-    log.info("%s version %s: ties of scores broken by seed %d", served.name, served.version, seed)
     detector = served.detector
     return DriftWatch(detector.reference, detector.calibration, settings, seed)

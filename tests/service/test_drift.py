@@ -92,6 +92,16 @@ def test_a_changed_stream_alarms_and_the_alarm_stays(shift: float) -> None:
     assert last.alarm is True
 
 
+def test_the_log_tells_of_the_alarm_once_and_of_the_seed(caplog: pytest.LogCaptureFixture) -> None:
+    seen = watch()
+    for _ in range(5):
+        send(seen, np.full(300, 9.0), np.full(300, 9.0))
+
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert "seed 0" in told[0]
+
+
 def test_rows_are_not_ranked_among_scores_of_groups() -> None:
     found = send(watch(unit="group"), np.zeros(600), np.ones(600))
 
