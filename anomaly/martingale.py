@@ -31,8 +31,9 @@ BETS = np.array(
 )
 """(K, 3) the share of each stake that is bet, and a and b of its Beta density."""
 
-LOG_BETA = np.array([math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) for _, a, b in BETS])
-"""Of the exponents of each bet; scipy's would cost the start of a service most of a second."""
+_SHARE, _EXPONENTS = BETS[:, 0], BETS[:, 1:].T - 1
+_LOG_BETA = np.array([math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) for _, a, b in BETS])
+# scipy's would cost the start of a service most of a second.
 
 ROWS_BETWEEN_STARTS = 16
 """After so many rows another part of the capital begins to bet."""
@@ -66,13 +67,13 @@ class Bag:
         """p-values (N,) in (0, 1) of the next N scores: the share of rows up to and with each that
         score higher, plus a random part of those in its own bin. Each is put in the bag."""
         bins, rows = self._bins(scores), np.arange(len(scores))
-        # The step of each row, in all bins up to its own, summed over rows.
-        steps = (bins[:, None] >= self._numbers).cumsum(axis=0, dtype=np.int32)
-        higher = steps[rows, bins + 1] + self._reached[bins + 1]
-        same = steps[rows, bins] + self._reached[bins] - higher
+        # Of each bin the rows in it or above, up to and with each row.
+        steps = (self._numbers[:, None] <= bins).cumsum(axis=1, dtype=np.int32)
+        higher = steps[bins + 1, rows] + self._reached[bins + 1]
+        same = steps[bins, rows] + self._reached[bins] - higher
         total = rows + 1 + len(self)
         if len(scores):
-            self._reached = self._reached + steps[-1]
+            self._reached = self._reached + steps[:, -1]
         # 1 - u is never 0.
         p = (higher + (1 - self._rng.random(len(scores))) * same) / total
         found: Float64 = np.minimum(p, LARGEST_P)
@@ -142,10 +143,9 @@ class Martingale:
 
 def log_bets(p: Float64) -> Float64:
     """(N, K) what each bet multiplies its stake by, in natural logarithms."""
-    share, a, b = BETS.T
     logs = np.stack([np.log(p), np.log1p(-p)], axis=1)
-    densities = np.exp(logs @ np.stack([a - 1, b - 1]) - LOG_BETA)
-    found: Float64 = np.log1p(share * (densities - 1))
+    densities = np.exp(logs @ _EXPONENTS - _LOG_BETA)
+    found: Float64 = np.log(1 - _SHARE + _SHARE * densities)
     return found
 
 

@@ -34,6 +34,9 @@ TAIL = 0.01
 
 SCORE_LEVELS = (*np.arange(0.05, 0.951, 0.05).round(2).tolist(), 0.975, 0.99)
 
+ROUNDING = 1e-9
+"""Relative difference of numbers up to which they may be the same number, computed elsewhere."""
+
 LARGEST = float(np.finfo(np.float64).max)
 
 FARTHEST = 1e3
@@ -213,16 +216,13 @@ class Reference:
 
     def tally(self, rows: Watched) -> Tally:
         """Count rows in the bins of every column."""
-        counts = [self._number_counts(rows.numbers)]
+        # In order: how many values an edge does not exceed is one search, and NaN comes last.
+        ordered = rows.numbers.T.copy()
+        ordered.sort(axis=1)
+        counts = [self._number_counts(ordered)] if self.numbers else []
         pairs = zip(self.categories, rows.categories, strict=True)
         counts += [of.counted(values) for of, values in pairs]
-        mean, sd = self._moments
-        with np.errstate(over="ignore", invalid="ignore"):
-            z = np.minimum(np.maximum((rows.numbers - mean) / sd, -FARTHEST), FARTHEST)
-        sums = z.sum(axis=0)
-        if np.isnan(sums).any():
-            sums = np.nansum(z, axis=0)
-        return Tally(len(rows), np.concatenate(counts), sums)
+        return Tally(len(rows), np.concatenate(counts), self._sums(ordered))
 
     def drifts(self, tally: Tally) -> list[Drift]:
         """How each column of the counted rows, of which there is at least one, differs."""
@@ -244,15 +244,32 @@ class Reference:
         """
         return _ADAPTER.validate_json(text)
 
-    def _number_counts(self, values: Float64) -> Int64:
-        above = np.zeros(values.shape, dtype=np.int8)
-        for edges in self._edges:
-            above += values > edges
-        codes = above + self._first_bins
-        absent = np.isnan(values)
-        if absent.any():
-            codes = np.where(absent, self._missing_bins, codes)
-        return np.bincount(codes.ravel(), minlength=sum(self._sizes[: len(self.numbers)]))
+    def _number_counts(self, ordered: Float64) -> Int64:
+        """Of the bins of each column, of values (G, N) in ascending order."""
+        ends = [
+            values.searchsorted(edges, side="right")
+            for values, edges in zip(ordered, self._bin_ends, strict=True)
+        ]
+        # The last bin of each column is for the missing: up to there lie all rows.
+        rows = ordered.shape[1]
+        up_to = np.full(sum(self._sizes[: len(ends)]), rows)
+        up_to[self._filled_bins] = np.concatenate(ends)
+        counts = np.diff(up_to, prepend=0)
+        counts[self._first_bins[1:]] += rows
+        return counts
+
+    def _sums(self, ordered: Float64) -> Float64:
+        """(G,) sums of values (G, N), in ascending order, in standard deviations from the mean."""
+        mean, sd = self._moments
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = (ordered - mean) / sd
+            sums = z.sum(axis=1)
+        # Those with a value far out, which come first and last, or with a gap, which comes last.
+        unusual = ~((z[:, 0] >= -FARTHEST) & (z[:, -1] <= FARTHEST))
+        if unusual.any():
+            sums[unusual] = np.nansum(np.clip(z[unusual], -FARTHEST, FARTHEST), axis=1)
+        found: Float64 = sums
+        return found
 
     @property
     def _columns(self) -> tuple[NumberReference | CategoryReference, ...]:
@@ -267,44 +284,59 @@ class Reference:
         return np.cumsum([0, *self._sizes])[: len(self.numbers)]
 
     @cached_property
-    def _missing_bins(self) -> Int64:
-        return np.cumsum(self._sizes[: len(self.numbers)]) - 1
+    def _filled_bins(self) -> Int64:
+        """All bins of numbers but those for the missing."""
+        sizes = self._sizes[: len(self.numbers)]
+        return np.setdiff1d(np.arange(sum(sizes)), np.cumsum(sizes) - 1)
 
     @cached_property
-    def _edges(self) -> Float64:
-        """(E, G) the edges of each column, as many as the longest has."""
-        most = max((len(of.edges) for of in self.numbers), default=0)
-        edges = np.full((most, len(self.numbers)), np.inf)
-        for column, of in enumerate(self.numbers):
-            edges[: len(of.edges), column] = of.edges
-        return edges
+    def _bin_ends(self) -> list[Float64]:
+        """Of each column of numbers the largest value of each bin."""
+        return [np.array([*of.edges, np.inf]) for of in self.numbers]
 
     @cached_property
     def _moments(self) -> tuple[Float64, Float64]:
-        return np.array([of.mean for of in self.numbers]), np.array([of.sd for of in self.numbers])
+        """(G, 1) means and standard deviations of the columns of numbers."""
+        moments = np.array([(of.mean, of.sd) for of in self.numbers]).reshape(-1, 2)
+        return moments[:, :1], moments[:, 1:]
 
 
 _ADAPTER = TypeAdapter(Reference)
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 def number_edges(values: Float64) -> Float64:
     """(B - 1,) edges between bins of about equally many of the values, which are all there.
 
-    A value that is in a bin alone has edges on both sides, so that a smaller one is told from it.
+    A value that is in a bin alone has edges on both sides, so that others are told from it. Edges
+    lie a little beyond values, so that rounding does not move a value to another bin.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if not len(distinct):
         return np.zeros(1)
     bins = min(MOST_BINS, max(2, len(values) // ROWS_OF_A_BIN))
-    if len(distinct) <= bins:
-        edges = distinct[:-1] if len(distinct) > 1 else distinct
-    else:
+    ends = np.arange(len(distinct))
+    if len(distinct) > bins:
         # By the middle of its ranks, so that a value of many rows shares a bin with few others.
         middles = (np.cumsum(counts) - counts / 2) / len(values)
-        edges = distinct[np.flatnonzero(np.diff(np.floor(bins * middles)))]
-    if edges[0] == distinct[0] and edges[0] > -LARGEST:
-        edges = np.concatenate([[np.nextafter(edges[0], -np.inf)], edges])
+        ends = np.flatnonzero(np.diff(np.floor(bins * middles)))
+        if ends[-1] == len(distinct) - 2:
+            ends = np.append(ends, len(distinct) - 1)
+    edges = _beyond(distinct)[ends]
+    if ends[0] == 0 and distinct[0] > -LARGEST:
+        edges = np.concatenate([[-_beyond(-distinct[:1])[0]], edges])
     return edges
+
+
+def _beyond(ascending: Float64) -> Float64:
+    """Numbers a little larger than these, each below the next of these."""
+    next_ones = np.append(ascending[1:], np.inf)
+    with np.errstate(over="ignore"):
+        beyond = ascending + np.maximum(ROUNDING * np.abs(ascending), np.finfo(np.float64).tiny)
+        between = ascending / 2 + next_ones / 2
+    beyond = np.minimum(np.minimum(beyond, between), LARGEST)
+    # Of neighbouring floats none lies between.
+    return np.where(beyond < next_ones, np.maximum(beyond, ascending), ascending)
 
 
 def _of_numbers(name: str, values: Float64) -> NumberReference:

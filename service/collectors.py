@@ -12,13 +12,14 @@ from threading import Lock
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
     SummaryMetricFamily,
 )
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, RestrictedRegistry
 
 from anomaly.arrays import Float64
 
@@ -29,6 +30,32 @@ One = TypeVar("One")
 
 Reading: TypeAlias = tuple[str, tuple[str, ...], float]
 """Name of a gauge, values of its labels besides `model`, and its value."""
+
+
+class SettlingRegistry(CollectorRegistry):
+    """A registry that first has counted what waits to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settle: list[Callable[[], None]] = []
+
+    def settle_first(self, settle: Callable[[], None]) -> None:
+        """Call this before every scrape."""
+        self._settle.append(settle)
+
+    def collect(self) -> Iterable[Metric]:
+        """What all collectors see."""
+        self._settle_all()
+        return super().collect()
+
+    def restricted_registry(self, names: Iterable[str]) -> RestrictedRegistry:
+        """Of those names only."""
+        self._settle_all()
+        return super().restricted_registry(names)
+
+    def _settle_all(self) -> None:
+        for settle in self._settle:
+            settle()
 
 
 class Family(Collector, Generic[One]):

@@ -11,12 +11,13 @@ from time import monotonic
 
 import numpy as np
 
-from anomaly.arrays import Float64
+from anomaly.arrays import Float64, Int64
 from anomaly.calibration import Calibration
 from anomaly.martingale import Bag, Martingale
 from anomaly.reference import Reference, Tally, Watched
 from service.logs import LOGGER
 from service.metrics import DriftFigures
+from service.scoring.ledger import Look
 from service.settings import DriftSettings
 
 log = logging.getLogger(LOGGER)
@@ -24,12 +25,10 @@ log = logging.getLogger(LOGGER)
 PARTS = 10
 """Of a window; the oldest leaves as a whole."""
 
-ROWS_TOGETHER = 1024
-"""Rows that are counted together: one by one they would cost more than they take to score."""
-
-ROWS_WATCHED = 256
-"""Of those at most, drawn at random, in their order: a stream of many rows fills the window all the
-same, and what is drawn without looking at scores is as exchangeable as the whole."""
+ROWS_WATCHED, SHARE_WATCHED = 256, 1 / 16
+"""Of rows that are counted together, all up to so many, or that share, drawn at random, in their
+order: a stream of many rows fills the window all the same, and what is drawn without looking at
+scores is as exchangeable as the whole."""
 
 SMALL_P = 0.05
 """The calibration ratio is how often p is at most this, as a multiple of this."""
@@ -88,8 +87,7 @@ class Window:
 class DriftWatch:
     """Counts what one version scores, and bets against it being exchangeable.
 
-    Rows wait until there are `ROWS_TOGETHER` of them, or someone looks; then some or all are
-    counted and ranked. Threads may add and look at once.
+    Threads may add and look at once.
 
     Args:
         seed: Of what breaks ties between scores.
@@ -114,26 +112,19 @@ class DriftWatch:
         self._seed = seed
         self._rng = np.random.default_rng([seed, 1])
         self._martingale = Martingale()
-        self._pending: list[tuple[Callable[[], Watched], Float64, Float64]] = []
-        self._pending_rows = 0
         self._lock = Lock()
 
-    def rows_scored(self, rows: Callable[[], Watched], scores: Float64, p_values: Float64) -> None:
-        """Take rows (N,), in the order in which they were scored.
-
-        Args:
-            rows: Tells what they look like, when they are counted.
-        """
+    def rows_scored(self, look: Look, scores: Float64, p_values: Float64) -> None:
+        """Count rows (N,), or some of them, in the order in which they were scored."""
         with self._lock:
-            self._pending.append((rows, scores, p_values))
-            self._pending_rows += len(scores)
-            if self._pending_rows >= ROWS_TOGETHER:
-                self._settle()
+            rows = drawn(len(scores), self._rng)
+            self._window.add(look(rows), p_values[rows])
+            if self._bag is not None:
+                self._bet(self._bag.ranks(scores[rows]))
 
     def figures(self) -> DriftFigures:
         """What there is to see now."""
         with self._lock:
-            self._settle()
             tally, small = self._window.total()
             enough = tally.rows >= self._settings.min_rows
             drifts = self._reference.drifts(tally) if enough else []
@@ -151,20 +142,6 @@ class DriftWatch:
                 alarm=self._martingale.has_reached(threshold) if can_rank else None,
             )
 
-    def _settle(self) -> None:
-        if not self._pending:
-            return
-        parts, self._pending, self._pending_rows = self._pending, [], 0
-        scores = np.concatenate([scores for _, scores, _ in parts])
-        p_values = np.concatenate([p_values for _, _, p_values in parts])
-        watched = Watched.together([rows() for rows, _, _ in parts])
-        if len(scores) > ROWS_WATCHED:
-            some = np.sort(self._rng.permutation(len(scores))[:ROWS_WATCHED])
-            watched, scores, p_values = watched.take(some), scores[some], p_values[some]
-        self._window.add(watched, p_values)
-        if self._bag is not None:
-            self._bet(self._bag.ranks(scores))
-
     def _bet(self, ranks: Float64) -> None:
         """Go on betting, and say it once when that raises the alarm."""
         martingale, threshold = self._martingale, self._settings.alarm_threshold
@@ -178,3 +155,14 @@ class DriftWatch:
                 martingale.rows,
                 self._seed,
             )
+
+
+def drawn(rows: int, rng: np.random.Generator) -> Int64:
+    """Which of so many rows are watched, ascending: one at random from each of as many stretches
+    of about equal length, so that they come from all of the stream and follow no rhythm of it."""
+    wanted = max(ROWS_WATCHED, int(SHARE_WATCHED * rows))
+    if rows <= wanted:
+        return np.arange(rows)
+    begins = np.arange(wanted + 1) * rows // wanted
+    found: Int64 = begins[:-1] + (rng.random(wanted) * np.diff(begins)).astype(np.int64)
+    return found

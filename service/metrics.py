@@ -18,7 +18,7 @@ from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from anomaly.realised import realised_bounds
 from service.batcher import BatchReport
-from service.collectors import Distribution, Reading, Readings, Summary
+from service.collectors import Distribution, Reading, Readings, SettlingRegistry, Summary
 
 MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
@@ -110,7 +110,7 @@ class Metrics:
     """The metrics of one service, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = SettlingRegistry()
         self.families = Families(registry)
         ProcessCollector(registry=registry)
         self._models: dict[str, ModelMetrics] = {}

@@ -71,7 +71,7 @@ class Images:
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
         own = self.detector.verdicts(result.scores)
-        self.scorer.rows_scored(request.images, own, lambda: result.watched)
+        self.scorer.rows_scored(request.images, own, result.watched.take)
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         answer = partial(
             to_image_answer,

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
-from anomaly.reference import Watched
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
 from service.drift import DriftWatch
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
+from service.scoring.ledger import Ledger, Look
 from service.scoring.memory import Memory
 from service.scoring.shadow import Rows, Shadow
 from service.settings import DriftSettings, Settings
@@ -52,7 +52,10 @@ class Common:
     def hosted(self, model: str) -> Hosted:
         """What the versions of that model share, the same at every call."""
         found = self._hosted.get(model)
-        return found or self._hosted.setdefault(model, Hosted(self.metrics.of(model)))
+        if found is None:
+            found = self._hosted.setdefault(model, Hosted(self.metrics.of(model)))
+            self.metrics.registry.settle_first(found.ledger.settle)
+        return found
 
     def named(self, model: str) -> Scorer[Any, Any]:
         """Of the model that a caller names, the version that is served now.
@@ -82,6 +85,7 @@ class Hosted:
     """What the versions of one model share.
 
     Attributes:
+        ledger: What was scored and is yet to be counted.
         scorer: Of the version that is served; None before there is one.
         lifecycle: What administrators can do; None where nothing can be done.
         shadow: Of a challenger; None if none is shown what is scored.
@@ -89,6 +93,7 @@ class Hosted:
 
     def __init__(self, metrics: ModelMetrics) -> None:
         self.metrics = metrics
+        self.ledger = Ledger()
         self.shadow: Shadow | None = None
         self.scorer: Scorer[Any, Any] | None = None
         self.lifecycle: Lifecycle | None = None
@@ -163,20 +168,19 @@ class Scorer(Generic[Job, Result]):
             watched=served.detector.reference.features,
         )
 
-    def rows_scored(self, rows: Rows, verdicts: Verdicts, watched: Callable[[], Watched]) -> None:
-        """Count rows with their verdicts at the model's own alpha, and show them to the challenger,
-        if there is one.
-
-        Args:
-            watched: Tells what the rows look like, when that is counted.
-        """
-        served = self.served
-        calibration = served.detector.calibration
-        self.metrics.rows_scored(verdicts, calibration, served.version)
-        self._drift.rows_scored(watched, verdicts.scores, verdicts.p_values)
+    def rows_scored(self, rows: Rows, verdicts: Verdicts, look: Look) -> None:
+        """Have rows counted with their verdicts at the model's own alpha, and show them to the
+        challenger, if there is one."""
+        columns = len(self.served.detector.reference.features)
+        self.hosted.ledger.add(self._count, verdicts, look, columns)
         shadow = self.hosted.shadow
         if shadow is not None:
             shadow.offer(rows, verdicts)
+
+    def _count(self, verdicts: Verdicts, look: Look) -> None:
+        served = self.served
+        self.metrics.rows_scored(verdicts, served.detector.calibration, served.version)
+        self._drift.rows_scored(look, verdicts.scores, verdicts.p_values)
 
     @property
     def is_ready(self) -> bool:

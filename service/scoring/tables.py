@@ -191,7 +191,7 @@ class Tables:
             self.detector,
             jobs,
             lambda records, verdicts: self.scorer.rows_scored(
-                records, verdicts, lambda: self.detector.watched(records)
+                records, verdicts, lambda rows: self.detector.watched(records.take(rows))
             ),
         )
 

@@ -7,13 +7,16 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from anomaly.arrays import Float64
 from anomaly.calibration import calibrate
 from anomaly.detector import Detector
 from anomaly.reference import Reference, Watched
 from service.app.edge import Edge
-from service.drift import PARTS, ROWS_TOGETHER, ROWS_WATCHED, DriftWatch, Window
+from service.drift import PARTS, ROWS_WATCHED, DriftWatch, Window, drawn
 from service.metrics import MOST_FEATURES, DriftFigures
 from service.settings import DriftSettings
 from tests.service.pumps import Caller, as_request, normal_records
@@ -36,7 +39,7 @@ def watch(settings: DriftSettings = ONE, unit: str = "row") -> DriftWatch:
 
 
 def send(to: DriftWatch, values: Float64, scores: Float64) -> DriftFigures:
-    to.rows_scored(lambda: Watched(values[:, None]), scores, np.full(len(values), 0.05))
+    to.rows_scored(Watched(values[:, None]).take, scores, np.full(len(values), 0.05))
     return to.figures()
 
 
@@ -73,12 +76,23 @@ def test_few_rows_are_not_compared() -> None:
     assert enough.calibration_ratio == pytest.approx(20)
 
 
-def test_of_many_rows_at_once_some_are_drawn() -> None:
-    rng = np.random.default_rng(0)
+@given(st.integers(1, 20_000), st.integers(0, 10))
+def test_of_many_rows_at_once_some_are_drawn_from_all_of_them(rows: int, seed: int) -> None:
+    found = drawn(rows, np.random.default_rng(seed))
 
-    found = send(watch(), rng.normal(size=ROWS_TOGETHER), rng.normal(size=ROWS_TOGETHER))
+    assert len(found) == min(rows, max(ROWS_WATCHED, rows // 16))
+    assert 0 <= found[0] < found[-1] < rows or rows == 1
+    assert np.diff(found, append=rows).max() <= 2 * -(-rows // len(found))
+    assert (np.diff(found) > 0).all()
 
-    assert found.window_rows == ROWS_WATCHED
+
+def test_every_row_is_as_likely_to_be_drawn() -> None:
+    """Whatever the rhythm of a stream is, none of its beats is left out."""
+    rng, rows = np.random.default_rng(0), 8 * ROWS_WATCHED
+
+    drawn_often = np.bincount(np.concatenate([drawn(rows, rng) for _ in range(400)]))
+
+    assert stats.chisquare(drawn_often).pvalue > 0.001
 
 
 @pytest.mark.parametrize("shift", [3.0, -3.0], ids=["higher scores", "it went blind"])
@@ -122,7 +136,7 @@ def test_nothing_is_lost_while_threads_score_and_scrape() -> None:
 
     def score() -> None:
         for _ in range(100):
-            seen.rows_scored(lambda: Watched(np.zeros((2, 1))), np.zeros(2), np.ones(2))
+            seen.rows_scored(Watched(np.zeros((2, 1))).take, np.zeros(2), np.ones(2))
             seen.figures()
 
     threads = [Thread(target=score) for _ in range(4)]
