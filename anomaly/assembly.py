@@ -28,6 +28,7 @@ from anomaly.backends.backend import (
     open_backend,
     trained_on,
 )
+from anomaly.baseline import Baseline
 from anomaly.calibration import Rule, calibrate, supported
 from anomaly.compatibility import check_objective, check_prior, check_score
 from anomaly.contamination import Contamination, ContaminationWarning
@@ -35,7 +36,6 @@ from anomaly.data.records import Records, check_nullability
 from anomaly.data.schema import STRICT, Schema
 from anomaly.data.splits import Splits
 from anomaly.detector import Card, Detector
-from anomaly.explain import Baseline
 from anomaly.fitting import Corruption, FitConfig, Fitted, Progress, fit
 from anomaly.models.likelihood import ProductLikelihood
 from anomaly.models.ops import BLOCK_MULTIPLE
@@ -173,9 +173,11 @@ def assemble(
     reference = Reference.of(
         watched.numbers, watched.categories, watched.watched(seen_rows), usual_scores
     )
-    baseline = Baseline.of(columns, terms)
+    baseline = Baseline.of(columns, terms, model.score)
     detector = Detector(preprocessor, calibration, baseline, reference, card, backend)
-    by_rank = replace(detector, baseline=Baseline.of(columns, usual), backend=ranking)
+    by_rank = replace(
+        detector, baseline=Baseline.of(columns, usual, ranking.model.score), backend=ranking
+    )
     return Assembled(detector, by_rank, fitted, tuple(notes))
 
 

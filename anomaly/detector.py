@@ -14,15 +14,17 @@ from pydantic.dataclasses import dataclass as config_dataclass
 
 from anomaly.arrays import Bool, Features, Float64, Values
 from anomaly.backends.backend import Backend, BackendName, Device, ScoringModel, open_backend
+from anomaly.baseline import Baseline, Parts
 from anomaly.calibration import Calibration, Rule
 from anomaly.data.records import Records, check_nullability
 from anomaly.data.schema import STRICT, Schema
 from anomaly.errors import BadData
-from anomaly.explain import Attributions, Baseline, attribute
+from anomaly.explain import Attributions, attribute
 from anomaly.models.ops import NumpyOps
 from anomaly.preprocessing.preprocessor import ColumnWarning, Preprocessor
 from anomaly.preprocessing.watched import WatchedColumns
 from anomaly.reference import Reference, Watched
+from anomaly.scores import ScoreTerms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +155,23 @@ class Detector:
             AlphaNotSupported: the calibration scores cannot support that alpha.
         """
         records = self.records(rows)
-        scores = self.backend.score_features(self.features(records)).scores
+        return self.verdicts(records, self.terms(records), alpha)
+
+    def terms(self, records: Records) -> ScoreTerms:
+        """The scores of records, taken apart.
+
+        Raises:
+            SchemaMismatch: a column is missing, or empty although it must not be.
+        """
+        return self.backend.score_features(self.features(records))
+
+    def verdicts(self, records: Records, terms: ScoreTerms, alpha: float | None = None) -> Verdicts:
+        """What the terms of records amount to.
+
+        Raises:
+            AlphaNotSupported: the calibration scores cannot support that alpha.
+        """
+        scores = terms.scores
         p_values = self.calibration.p_values(scores)
         return Verdicts(
             scores,
@@ -165,7 +183,7 @@ class Detector:
 
     def anomaly_score(self, rows: Rows) -> Float64:
         """(N,) float64, higher is more anomalous."""
-        return self.backend.score_features(self.features(self.records(rows))).scores
+        return self.terms(self.records(rows)).scores
 
     def explain(self, rows: Rows) -> Attributions:
         """Which columns make each row's score what it is."""
@@ -173,7 +191,7 @@ class Detector:
         features = self.features(records)
         terms = self.backend.score_features(features)
         observed = {column.name: records.columns[column.name] for column in self.schema.features}
-        targets = self.preprocessor.features.target_columns
+        targets = self._target_columns
         found = attribute(targets, self.baseline, terms, observed)
         leads = found.leading()[:, [found.columns.index(name) for name in targets]]
         owner, _ = self.preprocessor.features.input_targets
@@ -255,6 +273,23 @@ class Detector:
     def watched(self, records: Records) -> Watched:
         """The records as the reference counts them."""
         return self._watched_columns.watched(records)
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """The names of the columns that scores are taken apart by."""
+        return self.baseline.columns
+
+    def error_excess(self, terms: ScoreTerms) -> Float64:
+        """(N, C) see `Baseline.relative_excess`; the columns are those `explained`."""
+        return self.baseline.relative_excess(self._target_columns, terms)
+
+    def part_ranks(self, terms: ScoreTerms) -> Parts | None:
+        """See `Baseline.ranks`."""
+        return self.baseline.ranks(terms)
+
+    @property
+    def _target_columns(self) -> tuple[str, ...]:
+        return self.preprocessor.features.target_columns
 
     @cached_property
     def _watched_columns(self) -> WatchedColumns:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly.arrays import Bool, Float64, Values
+from anomaly.baseline import Baseline
 from anomaly.scores import ScoreTerms
 
 SMALLEST_SHARE = 0.01
@@ -33,27 +34,6 @@ class Reason:
     share: float
     expected: float | str | None
     observed: float | str | None
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Mean terms on the calibration rows: what is usual.
-
-    Attributes:
-        columns: (C,) names of the explained columns.
-        per_column: (C,) mean term of each.
-        rest: Mean rest.
-    """
-
-    columns: tuple[str, ...]
-    per_column: Float64
-    rest: float
-
-    @staticmethod
-    def of(target_columns: Sequence[str], terms: ScoreTerms) -> Baseline:
-        """From the terms of calibration rows; `target_columns` (D,) names each target's column."""
-        columns, per_column = by_column(target_columns, terms.per_target)
-        return Baseline(columns, per_column.mean(axis=0), float(terms.rest.mean()))
 
 
 @dataclass(frozen=True)
@@ -105,21 +85,10 @@ def attribute(
     observed: dict[str, Values],
 ) -> Attributions:
     """Attribute scores to columns against what is usual; nothing is expected yet."""
-    columns, per_column = by_column(target_columns, terms.per_target)
-    excess = np.maximum(per_column - baseline.per_column, 0.0)
+    excess = baseline.excess(target_columns, terms)
     total = excess.sum(axis=1, keepdims=True)
     share = np.divide(excess, total, out=np.zeros_like(excess), where=total > 0)
-    return Attributions(columns, excess, share, terms.rest - baseline.rest, {}, observed)
-
-
-def by_column(
-    target_columns: Sequence[str], per_target: Float64
-) -> tuple[tuple[str, ...], Float64]:
-    """Terms (N, D) summed over the targets of each column, (N, C), in order of appearance."""
-    columns = tuple(dict.fromkeys(target_columns))
-    owner = np.array([columns.index(name) for name in target_columns])
-    membership = (owner[:, None] == np.arange(len(columns))).astype(np.float64)
-    return columns, per_target @ membership
+    return Attributions(baseline.columns, excess, share, terms.rest - baseline.rest, {}, observed)
 
 
 def _plain(values: Values | None, row: int) -> float | str | None:

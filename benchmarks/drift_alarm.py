@@ -24,10 +24,11 @@ from anomaly import VAEDetector
 from anomaly.arrays import Float64
 from anomaly.detector import Detector
 from anomaly.martingale import Bag, Martingale
-from anomaly.reference import SCORE_LEVELS
+from anomaly.reference import SCORE_LEVELS, Watched
 from benchmarks.labelled import adbench, read_adbench, skip_message
 from benchmarks.record import Record, heading, markdown
 from service.drift import Window
+from service.ledger import Seen
 
 EDGES_FROM = 2_000
 STREAM = 100
@@ -36,7 +37,7 @@ STREAM = 100
 CALIBRATION_ROWS = (100, 1_000, 5_000)
 THRESHOLDS = (20, 1_000)
 AT_ONCE = 2_048
-MOST_ROWS = 10**8
+MOST_ROWS = 5 * 10**8
 """Of all runs of one kind together: with 5,000 calibration rows there are fewer runs."""
 
 TABLES = ("32_shuttle", "22_magic.gamma", "28_pendigits")
@@ -193,13 +194,13 @@ def one_delay(
     records = detector.records(rows)
     watched, scores = detector.watched(records), detector.detect(records).scores
     bag = Bag(np.array(detector.reference.score_edges), detector.calibration.scores, seed)
-    martingale, window = Martingale(), Window(detector.reference, PSI_ROWS, np.inf)
+    martingale, window = Martingale(), Window(detector.reference, 0, PSI_ROWS, np.inf)
     at = {"martingale": np.inf, "psi": np.inf}
     for start in range(0, len(rows), STEP):
         some = slice(start, start + STEP)
         martingale.bet(bag.ranks(scores[some]))
-        window.add(type(watched)(watched.numbers[some]), np.ones(STEP))
-        tally, _ = window.total()
+        window.add(Seen.of(Watched(watched.numbers[some])), np.ones(STEP))
+        tally = window.total().tally
         now = start + STEP - HEALTHY
         if martingale.has_reached(1_000):
             at["martingale"] = min(at["martingale"], now)

@@ -22,12 +22,11 @@ from anomaly import VAEDetector
 from anomaly.arrays import Int64
 from anomaly.data.records import NumericColumns, Records
 from anomaly.detector import Detector, Verdicts
-from anomaly.reference import Watched
 from benchmarks.labelled import correlated
 from benchmarks.record import Record, heading, markdown
 from service.drift import DriftWatch
+from service.ledger import ROWS_TOGETHER, Ledger, Look, Seen, drawn
 from service.metrics import Metrics
-from service.scoring.ledger import ROWS_TOGETHER, Ledger, Look
 from service.settings import DriftSettings
 
 BATCHES = (1, 32, 100, 1024)
@@ -60,14 +59,16 @@ def cost(detector: Detector, rows: int, columns: int) -> Record:
     records = Records(NumericColumns(detector.schema.names, matrix), rows)
     verdicts, calibration = detector.detect(records), detector.calibration
     metrics, ledger = Metrics().of("made"), Ledger()
-    watch = DriftWatch(detector.reference, calibration, DriftSettings(), 0)
+    watch = DriftWatch(detector.reference, calibration, detector.explained, DriftSettings(), 0)
+    rng, terms = np.random.default_rng(0), detector.terms(records)
 
     def count(verdicts: Verdicts, look: Look) -> None:
         metrics.rows_scored(verdicts, calibration, "1")
-        watch.rows_scored(look, verdicts.scores, verdicts.p_values)
+        some = drawn(len(verdicts), rng)
+        watch.rows_seen(look(some), verdicts.scores[some], verdicts.p_values[some])
 
-    def look(rows: Int64) -> Watched:
-        return detector.watched(records.take(rows))
+    def look(rows: Int64) -> Seen:
+        return Seen.of_table(detector, records.take(rows), terms.take(rows))
 
     batches = max(4, 4 * ROWS_TOGETHER // rows)
     calls: dict[str, Callable[[], object]] = {

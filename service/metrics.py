@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
+from anomaly.baseline import Parts
 from anomaly.calibration import Calibration
 from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
@@ -52,6 +54,7 @@ INFO = ("version", "run_id", "alias", "digest", "device")
 
 PSI = "anomaly_feature_drift_psi"
 WASSERSTEIN = "anomaly_feature_drift_wasserstein"
+ERROR_EXCESS = "anomaly_feature_error_excess"
 WINDOW_ROWS = "anomaly_drift_window_rows"
 CALIBRATION_RATIO = "anomaly_calibration_ratio"
 MARTINGALE = "anomaly_exchangeability_log10_martingale"
@@ -61,6 +64,10 @@ DRIFT = {
     PSI: ("Population stability index of the window against the fit rows.", ("feature",)),
     WASSERSTEIN: (
         "1-Wasserstein distance of the window from the fit rows, in their standard deviations.",
+        ("feature",),
+    ),
+    ERROR_EXCESS: (
+        "Mean error of the column beyond its usual one in the window; about 1 on normal rows.",
         ("feature",),
     ),
     WINDOW_ROWS: ("Rows that are compared with the fit rows.", ()),
@@ -75,7 +82,8 @@ class DriftFigures:
     """How the stream of one version differs from what it was fitted on.
 
     Attributes:
-        psi, wasserstein: By feature; empty while the window holds too few rows.
+        psi, wasserstein, error_excess: By feature; empty while the window holds too few rows. It
+            is told of the first `MOST_FEATURES`.
         calibration_ratio: None while the window holds too few rows.
         log10_martingale, alarm: None where rows cannot be ranked among calibration scores.
     """
@@ -83,19 +91,21 @@ class DriftFigures:
     window_rows: int
     psi: Mapping[str, float]
     wasserstein: Mapping[str, float]
+    error_excess: Mapping[str, float]
     calibration_ratio: float | None
     log10_martingale: float | None
     alarm: bool | None
 
-    def readings(self, features: Sequence[str]) -> Iterable[Reading]:
-        """The gauges.
-
-        Args:
-            features: Those that are told of.
-        """
-        for name, by_feature in ((PSI, self.psi), (WASSERSTEIN, self.wasserstein)):
-            known = (feature for feature in features if feature in by_feature)
-            yield from ((name, (feature,), by_feature[feature]) for feature in known)
+    def readings(self) -> Iterable[Reading]:
+        """The gauges."""
+        told = frozenset(islice(self.psi, MOST_FEATURES))
+        explained = frozenset(islice(self.error_excess, MOST_FEATURES))
+        for name, by_feature, those in (
+            (PSI, self.psi, told),
+            (WASSERSTEIN, self.wasserstein, told),
+            (ERROR_EXCESS, self.error_excess, explained),
+        ):
+            yield from ((name, (f,), value) for f, value in by_feature.items() if f in those)
         yield WINDOW_ROWS, (), self.window_rows
         for name, value in (
             (CALIBRATION_RATIO, self.calibration_ratio),
@@ -195,6 +205,14 @@ class Families:
             MARGINS,
         )
         self.p_value = histogram("anomaly_p_value", "Conformal p-values.", P_VALUES)
+        self.part_ranks = {
+            part: histogram(
+                f"anomaly_{part}_rank",
+                f"p-values of the {text} alone, of rows drawn for it.",
+                P_VALUES,
+            )
+            for part, text in (("reconstruction", "reconstruction error"), ("kl", "KL"))
+        }
         self.score = Summary("anomaly_score", "Scores; higher is more anomalous.", ("model",))
         registry.register(self.score)
         self.threshold = gauge("anomaly_threshold", "Of the score.", "level")
@@ -314,7 +332,6 @@ class ModelMetrics:
         queue_rows: Callable[[], int],
         queue_limit: int,
         drift: Callable[[], DriftFigures],
-        watched: Sequence[str] = (),
     ) -> None:
         """Describe what is served from now on. Counts of the version before are kept until the next
         one comes: a scrape may not have seen the last of them.
@@ -324,7 +341,6 @@ class ModelMetrics:
             calibrated_at, loaded_at: Seconds since 1970, UTC.
             features: Names that may be labels; what else is remarked shares one.
             queue_rows, drift: Asked at every scrape.
-            watched: Names of what may drift; of the first `MOST_FEATURES` it is told.
             queue_limit: That more must not wait than.
         """
         families, model = self._families, self._model
@@ -339,8 +355,7 @@ class ModelMetrics:
         families.loaded.labels(model).set(loaded_at)
         families.queue_rows.labels(model).set_function(queue_rows)
         families.queue_limit.labels(model).set(queue_limit)
-        told = tuple(watched[:MOST_FEATURES])
-        families.drift.read_from(model, lambda: drift().readings(told))
+        families.drift.read_from(model, lambda: drift().readings())
 
     def reloaded(self, outcome: str) -> None:
         """Count an attempt to serve another version; one of `OUTCOMES`."""
@@ -364,6 +379,11 @@ class ModelMetrics:
         self._families.flagged.labels(self._model, version, LEVEL).inc(flagged)
         for warning in verdicts.warnings:
             self._remarked(warning)
+
+    def parts_ranked(self, ranks: Parts) -> None:
+        """Count ranks of the parts of scores."""
+        for part, values in (("reconstruction", ranks.reconstruction), ("kl", ranks.kl)):
+            self._families.part_ranks[part].labels(self._model).many(values)
 
     def rows_rejected(self, rows_by_reason: Mapping[str, int]) -> None:
         """Count rows that were not scored; the reasons are codes of ours."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly.assembly import highest_of_each
+from anomaly.baseline import Baseline
 from anomaly.calibration import calibrate
 from anomaly.contamination import HIDING, Contamination
 from anomaly.data.options import ReadOptions
@@ -17,7 +18,6 @@ from anomaly.data.schema import Schema
 from anomaly.data.splits import SplitConfig, refuse_missing
 from anomaly.detector import Card, Detector
 from anomaly.errors import BadData, ConfigInvalid
-from anomaly.explain import Baseline
 from training.config import RunConfig
 from training.evaluate import Evaluation, evaluate
 from training.table import Labels, Table, file_digest, read_table
@@ -77,7 +77,9 @@ def recalibrated(
     return replace(
         detector,
         calibration=calibrate(scores, rate, old.rule, old.unit),
-        baseline=Baseline.of(detector.preprocessor.features.target_columns, terms),
+        baseline=Baseline.of(
+            detector.preprocessor.features.target_columns, terms, detector.model.score
+        ),
         card=card,
     )
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anomaly.arrays import Float64
+from anomaly.baseline import by_column
 from anomaly.data.records import Records
 from anomaly.detector import Detector
-from anomaly.explain import by_column
 from anomaly.fitting import Progress
 from anomaly.image_detector import AnyDetector
 from training.canvas import ANOMALY, LINE, NORMAL, new_figure

@@ -17,7 +17,7 @@ from anomaly.preprocessing.images import ImagePreprocessor
 from anomaly.preprocessing.preprocessor import NumericInputs, NumericTarget
 from anomaly.scores import Score
 
-FORMAT_VERSION: Literal[4] = 4
+FORMAT_VERSION: Literal[5] = 5
 
 UNSEALED = "0" * 64
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -148,7 +148,7 @@ class Manifest:
     """
 
     sha256: Sha256
-    format_version: Literal[4]
+    format_version: Literal[5]
     of: Annotated[TableEntry | ImageEntry, Field(discriminator="kind")]
     vae: VAE
     score: Annotated[Score, Field(discriminator="kind")]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from anomaly.artifact.golden import golden_rows
 from anomaly.artifact.manifest import TableEntry
 from anomaly.artifact.tensors import Tensors, build_preprocessor, describe_preprocessor
 from anomaly.backends.backend import Backend
+from anomaly.baseline import Baseline, Parts
 from anomaly.calibration import Calibration
 from anomaly.detector import Card, Detector
 from anomaly.errors import ArtifactRejected
-from anomaly.explain import Baseline
 from anomaly.preprocessing.watched import WatchedColumns
 from anomaly.reference import Reference
+from anomaly.scores import DividedScore, Score
 
 PER_COLUMN = "baseline.per_column"
+USUAL_EXCESS = "baseline.usual_excess"
+PARTS = ("baseline.reconstruction", "baseline.kl")
 
 
 def describe_table(detector: Detector) -> tuple[TableEntry, Tensors]:
@@ -27,7 +32,10 @@ def describe_table(detector: Detector) -> tuple[TableEntry, Tensors]:
         baseline_rest=baseline.rest,
         golden=golden_rows(detector),
     )
-    return entry, {**tensors, PER_COLUMN: baseline.per_column}
+    tensors = {**tensors, PER_COLUMN: baseline.per_column, USUAL_EXCESS: baseline.usual_excess}
+    if (parts := baseline.parts) is not None:
+        tensors |= dict(zip(PARTS, (parts.reconstruction, parts.kl), strict=True))
+    return entry, tensors
 
 
 def build_table(
@@ -49,11 +57,26 @@ def build_table(
     declared = (likelihood.gaussian, likelihood.bernoulli, likelihood.classes)
     if declared != (counts.gaussian, counts.bernoulli, counts.classes):
         raise ArtifactRejected("the model explains other columns than the schema has")
-    if tensors[PER_COLUMN].shape != (len(entry.baseline_columns),):
-        raise ArtifactRejected("the baseline has another shape than the model needs")
-    baseline = Baseline(entry.baseline_columns, tensors[PER_COLUMN], entry.baseline_rest)
+    baseline = _build_baseline(entry, tensors, backend.model.score)
     watched = WatchedColumns.of(entry.schema)
     is_of_these = reference.features == (*watched.numbers, *watched.categories)
     if not is_of_these or len(reference.numbers) != len(watched.numbers):
         raise ArtifactRejected("the reference describes other columns than the schema has")
     return Detector(preprocessor, calibration, baseline, reference, card, backend)
+
+
+def _build_baseline(entry: TableEntry, tensors: Tensors, score: Score) -> Baseline:
+    per_column, usual_excess = tensors[PER_COLUMN], tensors[USUAL_EXCESS]
+    parts = None
+    if isinstance(score, DividedScore):
+        parts = Parts(*(tensors[name] for name in PARTS))
+    columns = len(entry.baseline_columns)
+    are_sound = parts is None or (
+        parts.reconstruction.ndim == 1
+        and len(parts.reconstruction)
+        and parts.reconstruction.shape == parts.kl.shape
+        and all((np.diff(found) >= 0).all() for found in (parts.reconstruction, parts.kl))
+    )
+    if {per_column.shape, usual_excess.shape} != {(columns,)} or not are_sound:
+        raise ArtifactRejected("the baseline has another shape than the model needs")
+    return Baseline(entry.baseline_columns, per_column, usual_excess, entry.baseline_rest, parts)

@@ -23,6 +23,9 @@ from anomaly.scores.terms import MissingFill, ScoreTerms
 RememberingScore = ExemplarKL | NearestRow
 """Scores that compare with rows seen in training, and so carry them."""
 
+DividedScore = NegativeELBO | ExemplarKL
+"""Scores whose rest is a KL."""
+
 Score = (
     SquaredError
     | ReconstructionError
@@ -39,6 +42,7 @@ DEFAULT_SCORE = ReconstructionError(draws=0)
 __all__ = [
     "DEFAULT_SCORE",
     "ROWS",
+    "DividedScore",
     "ExemplarKL",
     "HiddenCells",
     "MaskedReconstruction",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly.arrays import Bool, Float64, Tensor
+from anomaly.arrays import Bool, Float64, Int64, Tensor
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class ScoreTerms:
         """(N,) float64, higher is more anomalous; of NumPy terms."""
         scores: Float64 = self.per_target.sum(-1) + self.rest
         return scores
+
+    def take(self, rows: Int64) -> ScoreTerms:
+        """Those of the given rows, in the given order."""
+        return ScoreTerms(self.per_target[rows], self.rest[rows])
 
 
 @dataclass(frozen=True)

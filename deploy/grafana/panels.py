@@ -32,6 +32,7 @@ class Needs(StrEnum):
     CHALLENGER = "challenger"
     GPU = "gpu"
     HISTORY = "history"
+    KL = "kl"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,13 @@ def quantiles(histogram: str, labels: str, *levels: float) -> tuple[Query, ...]:
     return tuple(
         Query(quantile(q, histogram, labels), f"{{{{model}}}} p{100 * q:g}") for q in levels
     )
+
+
+def ratio_of_small_p(histogram: str, p: float) -> str:
+    """The share of p-values up to p, over p, of one hour."""
+    small = f'sum by (model) (increase({histogram}_bucket{{le="{p:g}", {SERIES}}}[1h]))'
+    all_of_them = f"sum by (model) (increase({histogram}_count{{{SERIES}}}[1h]))"
+    return f"{small} / ({all_of_them} > 0) / {p:g}"
 
 
 SCORING = f'{HTTP}, handler=~".*(score|infer|invocations)"'
@@ -178,11 +186,7 @@ IS_IT_RIGHT = (
         "promised; the dashed bounds leave room for luck with the calibration and for chance.",
         (
             Query(f"model:anomaly_calibration:ratio_increase1h{{{MODEL}}}", "{{model}} at 0.05"),
-            Query(
-                f'sum by (model) (increase(anomaly_p_value_bucket{{le="0.01", {SERIES}}}[1h]))'
-                f" / (sum by (model) (increase(anomaly_p_value_count{{{SERIES}}}[1h])) > 0) / 0.01",
-                "{{model}} at 0.01",
-            ),
+            Query(ratio_of_small_p("anomaly_p_value", 0.01), "{{model}} at 0.01"),
             Query(f"model:anomaly_calibration_lower:ratio{{{MODEL}}}", "{{model}} lower", True),
             Query(f"model:anomaly_calibration_upper:ratio{{{MODEL}}}", "{{model}} upper", True),
         ),
@@ -203,6 +207,27 @@ IS_IT_RIGHT = (
         "Above the line rows are flagged.",
         quantiles("anomaly_score_margin_ratio", SERIES, 0.5, 0.95, 0.99),
         line=1,
+    ),
+    Panel(
+        "Error beyond the usual by column",
+        "1 is as on calibration rows. The columns that rise are the reason for flags, also where "
+        "each for itself looks as ever and only what they have to do with each other has changed.",
+        (
+            Query(
+                f"max by (model, feature) (anomaly_feature_error_excess{{{SERIES}}})",
+                "{{model}} {{feature}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Reconstruction and KL, each for itself",
+        "The share of rows whose part is larger than that of 95 of 100 calibration rows, over "
+        "0.05: 1 is usual. Of scores that have a KL, such as the ELBO.",
+        tuple(
+            Query(ratio_of_small_p(f"anomaly_{part}_rank", 0.05), f"{{{{model}}}} {part}")
+            for part in ("reconstruction", "kl")
+        ),
+        needs=Needs.KL,
     ),
     Panel(
         "Flags of an hour, and a week before",

@@ -14,6 +14,7 @@ from anomaly.data.records import Records
 from anomaly.detector import Detector, Verdicts
 from anomaly.explain import Attributions
 from anomaly.preprocessing.preprocessor import ColumnWarning
+from anomaly.scores import ScoreTerms
 
 
 class Job(Struct, frozen=True):
@@ -44,7 +45,9 @@ class Result(Struct, frozen=True):
 
 
 def compute(
-    detector: Detector, jobs: Sequence[Job], on_scored: Callable[[Records, Verdicts], None]
+    detector: Detector,
+    jobs: Sequence[Job],
+    on_scored: Callable[[Records, Verdicts, ScoreTerms], None],
 ) -> list[Result]:
     """Score the rows of all jobs in one go.
 
@@ -52,10 +55,12 @@ def compute(
     alone, to the bit.
 
     Args:
-        on_scored: Told of all of them, with their verdicts at the model's own alpha.
+        on_scored: Told of all of them, with their verdicts at the model's own alpha, and the terms
+            of their scores.
     """
     records = Records.concatenate(job.records for job in jobs)
-    verdicts = detector.detect(records)
+    terms = detector.terms(records)
+    verdicts = detector.verdicts(records, terms)
     ends = list(accumulate(len(job.records) for job in jobs))
     warnings = divided(verdicts.warnings, ends)
     results = [
@@ -63,7 +68,7 @@ def compute(
         for job, end, own in zip(jobs, ends, warnings, strict=True)
     ]
     # Last: if a job fails, all are computed again.
-    on_scored(records, verdicts)
+    on_scored(records, verdicts, terms)
     return results
 
 

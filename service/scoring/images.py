@@ -14,6 +14,7 @@ from anomaly.calibration import supported
 from anomaly.image_detector import ImageDetector
 from anomaly.preprocessing.watched import watched_images
 from service.detectors import Served
+from service.ledger import Seen
 from service.scoring.image_answers import to_image_answer
 from service.scoring.image_compute import ImageJob, ImageResult, compute_images
 from service.scoring.memory import Share
@@ -71,7 +72,9 @@ class Images:
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
         own = self.detector.verdicts(result.scores)
-        self.scorer.rows_scored(request.images, own, result.watched.take)
+        self.scorer.rows_scored(
+            request.images, own, lambda rows: Seen.of(result.watched.take(rows))
+        )
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         answer = partial(
             to_image_answer,

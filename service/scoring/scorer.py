@@ -9,18 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
 from service.batcher import Batcher, Overloaded
 from service.detectors import Served
 from service.drift import DriftWatch
+from service.ledger import Ledger, Look, drawn
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
-from service.scoring.ledger import Ledger, Look
 from service.scoring.memory import Memory
 from service.scoring.shadow import Rows, Shadow
-from service.settings import DriftSettings, Settings
+from service.settings import Settings
 from service.wire.answer import ModelName
 
 Job = TypeVar("Job")
@@ -106,6 +108,7 @@ class Scorer(Generic[Job, Result]):
         compute: Jobs to results, in the same order.
         max_rows, max_batch_rows, quick_rows: See `Batcher`.
         features: Names that may be labels of metrics.
+        explained: Names of the columns that scores are taken apart by.
 
     Attributes:
         admission: Asked before a body is read, and before it is parsed.
@@ -121,6 +124,7 @@ class Scorer(Generic[Job, Result]):
         max_rows: int,
         max_batch_rows: int,
         features: Sequence[str] = (),
+        explained: Sequence[str] = (),
         quick_rows: int = 0,
     ) -> None:
         self.served = served
@@ -144,7 +148,12 @@ class Scorer(Generic[Job, Result]):
         )
         self._features = features
         self._max_rows = max_rows
-        self._drift = _watch(served, self.settings.drift)
+        drift = self.settings.drift
+        seed = secrets.randbits(32) if drift.seed is None else drift.seed
+        detector = served.detector
+        # A new window and a new bag, whatever the version before has seen.
+        self._drift = DriftWatch(detector.reference, detector.calibration, explained, drift, seed)
+        self._rng = np.random.default_rng([seed, 1])
 
     def begin(self) -> None:
         """This is what is served from now on: let whoever asks and the metrics know."""
@@ -165,7 +174,6 @@ class Scorer(Generic[Job, Result]):
             queue_rows=lambda: self.batcher.waiting_rows,
             queue_limit=self._max_rows,
             drift=self._drift.figures,
-            watched=served.detector.reference.features,
         )
 
     def rows_scored(self, rows: Rows, verdicts: Verdicts, look: Look) -> None:
@@ -180,7 +188,11 @@ class Scorer(Generic[Job, Result]):
     def _count(self, verdicts: Verdicts, look: Look) -> None:
         served = self.served
         self.metrics.rows_scored(verdicts, served.detector.calibration, served.version)
-        self._drift.rows_scored(look, verdicts.scores, verdicts.p_values)
+        rows = drawn(len(verdicts), self._rng)
+        seen = look(rows)
+        if seen.ranks is not None:
+            self.metrics.parts_ranked(seen.ranks)
+        self._drift.rows_seen(seen, verdicts.scores[rows], verdicts.p_values[rows])
 
     @property
     def is_ready(self) -> bool:
@@ -212,10 +224,3 @@ class Scorer(Generic[Job, Result]):
     async def close(self) -> None:
         """Finish what waits, take nothing more."""
         await self.batcher.close()
-
-
-def _watch(served: Served, settings: DriftSettings) -> DriftWatch:
-    """A new window and a new bag, whatever the version before has seen."""
-    seed = secrets.randbits(32) if settings.seed is None else settings.seed
-    detector = served.detector
-    return DriftWatch(detector.reference, detector.calibration, settings, seed)

@@ -10,11 +10,15 @@ from typing import TypeVar
 import numpy as np
 from msgspec.structs import replace
 
+from anomaly.arrays import Int64
 from anomaly.artifact.golden import golden_records, golden_rows
 from anomaly.calibration import supported
-from anomaly.detector import Detector
+from anomaly.data.records import Records
+from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import WarningCode
+from anomaly.scores import ScoreTerms
 from service.detectors import Served
+from service.ledger import Seen
 from service.scoring.answers import to_answer
 from service.scoring.compute import Job, Result, compute, no_verdicts
 from service.scoring.scorer import Common, Scorer
@@ -52,6 +56,7 @@ class Tables:
             max_rows=settings.queue.max_rows,
             max_batch_rows=settings.queue.max_batch_rows,
             features=[column.name for column in detector.schema.required],
+            explained=detector.explained,
             quick_rows=quick_rows(detector),
         )
         self.metrics = self.scorer.metrics
@@ -187,13 +192,13 @@ class Tables:
         return request
 
     def _compute(self, jobs: Sequence[Job]) -> list[Result]:
-        return compute(
-            self.detector,
-            jobs,
-            lambda records, verdicts: self.scorer.rows_scored(
-                records, verdicts, lambda rows: self.detector.watched(records.take(rows))
-            ),
-        )
+        return compute(self.detector, jobs, self._scored)
+
+    def _scored(self, records: Records, verdicts: Verdicts, terms: ScoreTerms) -> None:
+        def look(rows: Int64) -> Seen:
+            return Seen.of_table(self.detector, records.take(rows), terms.take(rows))
+
+        self.scorer.rows_scored(records, verdicts, look)
 
     def _in_thread(self, work: Callable[[], Written]) -> Awaitable[Written]:
         return asyncio.get_running_loop().run_in_executor(self.scorer.common.workers, work)

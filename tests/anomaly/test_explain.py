@@ -11,33 +11,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from anomaly.arrays import Float64
+from anomaly.baseline import Baseline, by_column
 from anomaly.data.records import Records
 from anomaly.detector import Detector
-from anomaly.explain import SMALLEST_SHARE, Baseline, attribute, by_column
+from anomaly.explain import SMALLEST_SHARE, attribute
 from anomaly.scores import ScoreTerms
 from tests import machines
 
 TARGETS = ("a", "b", "b", "c")
-BASELINE = Baseline(("a", "b", "c"), np.array([1.0, 2.0, 3.0]), 0.5)
+BASELINE = Baseline(("a", "b", "c"), np.array([1.0, 2.0, 3.0]), np.ones(3), 0.5, None)
 
 
 def terms_of(*rows: tuple[float, ...]) -> ScoreTerms:
     return ScoreTerms(np.array(rows), np.arange(float(len(rows))))
-
-
-def test_terms_of_one_column_are_added_up() -> None:
-    columns, per_column = by_column(TARGETS, np.array([[1.0, 2.0, 3.0, 4.0]]))
-
-    assert columns == ("a", "b", "c")
-    np.testing.assert_array_equal(per_column, [[1.0, 5.0, 4.0]])
-
-
-def test_the_baseline_is_the_mean_over_calibration_rows() -> None:
-    baseline = Baseline.of(TARGETS, terms_of((0, 1, 1, 5), (2, 3, 1, 7)))
-
-    assert baseline.columns == ("a", "b", "c")
-    np.testing.assert_array_equal(baseline.per_column, [1.0, 3.0, 6.0])
-    assert baseline.rest == 0.5
 
 
 def test_the_share_of_a_column_is_its_excess_over_the_sum_of_excesses() -> None:
@@ -109,7 +95,7 @@ def test_terms_and_rest_of_an_explained_row_are_its_score(detector: Detector) ->
 
 def test_the_columns_that_lead_are_at_most_three_and_at_most_half() -> None:
     wide = [f"c{k}" for k in range(9)]
-    baseline = Baseline(tuple(wide), np.zeros(9), 0.0)
+    baseline = Baseline(tuple(wide), np.zeros(9), np.ones(9), 0.0, None)
     terms = ScoreTerms(np.array([[9.0, 1, 8, 7, 6, 0, 0, 0, 0], [0.0] * 9]), np.zeros(2))
     found = attribute(wide, baseline, terms, {})
     assert [np.flatnonzero(row).tolist() for row in found.leading()] == [[0, 2, 3], []]

@@ -17,6 +17,7 @@ from anomaly.assembly import DetectorConfig, assemble
 from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.fitting import FitConfig
+from anomaly.scores import NegativeELBO
 from deploy.grafana.panels import ANNOTATIONS, ROWS, VARIABLES, Needs, Panel, Query
 from deploy.prometheus.timescale import scaled
 from tests.deploy.monitoring import (
@@ -64,10 +65,11 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def registry(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """With a champion that has 500 calibration rows, and a challenger that flags more."""
+    """With a champion that has 500 calibration rows and a score of two parts, and a challenger that
+    flags more."""
     records = numbers(4_000)
     splits = split_rows(len(records), seed=0)
-    config = DetectorConfig(fit=FitConfig(steps=100))
+    config = DetectorConfig(fit=FitConfig(steps=100), score=NegativeELBO(draws=2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         champion = assemble(NUMBERS, records, splits, config, seed=0, device=Device.CPU).detector
@@ -138,7 +140,9 @@ def test_an_alert_says_how_much_and_of_which_model(watched: Watched) -> None:
 
     assert flags["labels"]["severity"] == "page"
     assert flags["annotations"]["summary"].startswith("pumps flags more")
-    assert flags["annotations"]["description"].startswith("100% of the rows")
+    share, _, rest = flags["annotations"]["description"].partition("% ")
+    assert 20 < float(share) <= 100
+    assert rest.startswith("of the rows")
 
 
 @pytest.mark.parametrize("rule", RECORDED, ids=lambda rule: rule["record"])

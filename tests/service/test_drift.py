@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -12,14 +14,24 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from anomaly.arrays import Float64
+from anomaly.artifact.directory import save
+from anomaly.assembly import DetectorConfig, assemble
+from anomaly.backends.backend import Device
 from anomaly.calibration import calibrate
+from anomaly.data.splits import split_rows
 from anomaly.detector import Detector
+from anomaly.fitting import FitConfig
 from anomaly.reference import Reference, Watched
+from anomaly.scores import NegativeELBO
+from service.app import create_app
 from service.app.edge import Edge
-from service.drift import PARTS, ROWS_WATCHED, DriftWatch, Window, drawn
+from service.detectors import open_directory
+from service.drift import PARTS, DriftWatch, Window
+from service.ledger import ROWS_SEEN, Seen, drawn
 from service.metrics import MOST_FEATURES, DriftFigures
-from service.settings import DriftSettings
-from tests.service.pumps import Caller, as_request, normal_records
+from service.scoring.scorer import Common
+from service.settings import DriftSettings, Settings
+from tests.service.pumps import SCHEMA, Caller, as_request, normal_records
 from tests.service.weave import ImageCaller, files_of
 from tests.textiles import normal_images
 
@@ -35,20 +47,21 @@ def reference(columns: int = 1) -> Reference:
 
 def watch(settings: DriftSettings = ONE, unit: str = "row") -> DriftWatch:
     scores = np.random.default_rng(1).normal(size=500)
-    return DriftWatch(reference(), calibrate(scores, 0.05, unit=unit), settings, 0)
+    return DriftWatch(reference(), calibrate(scores, 0.05, unit=unit), ["x0"], settings, 0)
 
 
 def send(to: DriftWatch, values: Float64, scores: Float64) -> DriftFigures:
-    to.rows_scored(Watched(values[:, None]).take, scores, np.full(len(values), 0.05))
+    excess = np.abs(values[:, None])
+    to.rows_seen(Seen(Watched(values[:, None]), excess), scores, np.full(len(values), 0.05))
     return to.figures()
 
 
 def test_a_window_holds_the_last_rows_in_bounded_memory() -> None:
-    window, ones = Window(reference(), rows=100, seconds=np.inf), np.ones(5)
+    window, ones = Window(reference(), 0, rows=100, seconds=np.inf), np.ones(5)
     sizes = []
     for value in range(100):
-        window.add(Watched(np.full((5, 1), float(value))), ones)
-        sizes.append(window.total()[0].rows)
+        window.add(Seen.of(Watched(np.full((5, 1), float(value)))), ones)
+        sizes.append(window.total().tally.rows)
 
     assert max(sizes) == 100
     assert min(sizes[20:]) >= 100 - 100 / PARTS
@@ -56,31 +69,34 @@ def test_a_window_holds_the_last_rows_in_bounded_memory() -> None:
 
 def test_a_window_forgets_what_is_too_old() -> None:
     clock = iter(np.arange(0, 1_000, 1.0))
-    window = Window(reference(), rows=10**6, seconds=50.0, now=lambda: next(clock))
+    window = Window(reference(), 0, rows=10**6, seconds=50.0, now=lambda: next(clock))
     for _ in range(200):
-        window.add(Watched(np.zeros((1, 1))), np.ones(1))
+        window.add(Seen.of(Watched(np.zeros((1, 1)))), np.ones(1))
 
-    assert 0 < window.total()[0].rows <= 50
+    assert 0 < window.total().tally.rows <= 50
 
 
 def test_few_rows_are_not_compared() -> None:
     rng, seen = np.random.default_rng(0), watch()
 
     few = send(seen, rng.normal(size=200), rng.normal(size=200))
-    assert (few.window_rows, few.psi, few.calibration_ratio) == (200, {}, None)
+    assert (few.window_rows, few.psi, few.error_excess) == (200, {}, {})
+    assert few.calibration_ratio is None
 
     send(seen, rng.normal(size=200), rng.normal(size=200))
     enough = send(seen, rng.normal(size=200), rng.normal(size=200))
     assert enough.window_rows == 600
     assert 0 < enough.psi["x0"] < 0.1
     assert enough.calibration_ratio == pytest.approx(20)
+    # The mean of what was sent: E|z| of a normal variable.
+    assert enough.error_excess == pytest.approx({"x0": np.sqrt(2 / np.pi)}, abs=0.1)
 
 
 @given(st.integers(1, 20_000), st.integers(0, 10))
 def test_of_many_rows_at_once_some_are_drawn_from_all_of_them(rows: int, seed: int) -> None:
     found = drawn(rows, np.random.default_rng(seed))
 
-    assert len(found) == min(rows, max(ROWS_WATCHED, rows // 16))
+    assert len(found) == min(rows, max(ROWS_SEEN, rows // 16))
     assert 0 <= found[0] < found[-1] < rows or rows == 1
     assert np.diff(found, append=rows).max() <= 2 * -(-rows // len(found))
     assert (np.diff(found) > 0).all()
@@ -88,7 +104,7 @@ def test_of_many_rows_at_once_some_are_drawn_from_all_of_them(rows: int, seed: i
 
 def test_every_row_is_as_likely_to_be_drawn() -> None:
     """Whatever the rhythm of a stream is, none of its beats is left out."""
-    rng, rows = np.random.default_rng(0), 8 * ROWS_WATCHED
+    rng, rows = np.random.default_rng(0), 8 * ROWS_SEEN
 
     drawn_often = np.bincount(np.concatenate([drawn(rows, rng) for _ in range(400)]))
 
@@ -124,19 +140,21 @@ def test_rows_are_not_ranked_among_scores_of_groups() -> None:
 
 def test_features_beyond_the_cap_are_not_told_of() -> None:
     names = [f"x{i}" for i in range(MOST_FEATURES)]
-    found = DriftFigures(600, dict.fromkeys([*names, "more"], 0.1), {}, 1.0, 0.0, False)
+    many = dict.fromkeys([*names, "more"], 0.1)
+    found = DriftFigures(600, many, many, many, 1.0, 0.0, False)
 
-    told = [labels for name, labels, _ in found.readings(names) if labels]
+    told = [labels for name, labels, _ in found.readings() if labels]
 
-    assert told == [(name,) for name in names]
+    assert told == 3 * [(name,) for name in names]
 
 
 def test_nothing_is_lost_while_threads_score_and_scrape() -> None:
     seen = watch(DriftSettings(window_rows=10**6))
+    zeros = Seen(Watched(np.zeros((2, 1))), np.zeros((2, 1)))
 
     def score() -> None:
         for _ in range(100):
-            seen.rows_scored(Watched(np.zeros((2, 1))).take, np.zeros(2), np.ones(2))
+            seen.rows_seen(zeros, np.zeros(2), np.ones(2))
             seen.figures()
 
     threads = [Thread(target=score) for _ in range(4)]
@@ -184,6 +202,69 @@ def test_a_shifted_column_is_the_one_that_drifts(make_app: Callable[..., Edge]) 
     assert max(psi, key=lambda name: psi[name]) == "flow"
     distance = found[("anomaly_feature_drift_wasserstein", (("feature", "flow"), MODEL))]
     assert distance == pytest.approx(2, abs=0.5)
+
+
+def test_the_column_whose_error_grows_is_the_one_that_is_told_of(
+    make_app: Callable[..., Edge], detector: Detector
+) -> None:
+    """Flow no longer follows pressure: no column for itself differs from what it was."""
+    caller = Caller(make_app(drift={"min_rows": 200, "seed": 1}))
+    records = normal_records(240, seed=5)
+    records.columns["flow"][:] = np.random.default_rng(0).permutation(records.columns["flow"])
+    caller.score(as_request(records))
+
+    found = caller.samples()
+
+    def of_columns(name: str) -> dict[str, float]:
+        return {labels[0][1]: value for (n, labels), value in found.items() if n == name}
+
+    excess = of_columns("anomaly_feature_error_excess")
+    assert excess.keys() == set(detector.explained)
+    assert max(excess, key=lambda name: excess[name]) in ("flow", "pressure")
+    assert max(excess.values()) > 3
+    assert of_columns("anomaly_feature_drift_psi")["flow"] < 0.25
+
+
+def test_errors_of_normal_rows_are_about_as_large_as_usual(
+    make_app: Callable[..., Edge], detector: Detector
+) -> None:
+    caller = Caller(make_app(drift={"min_rows": 200, "seed": 1}))
+    for seed in (5, 6):
+        caller.score(as_request(normal_records(240, seed=seed)))
+
+    found = caller.samples()
+
+    for feature in detector.explained:
+        excess = found[("anomaly_feature_error_excess", (("feature", feature), MODEL))]
+        assert 0.3 < excess < 3
+
+
+def test_where_the_score_has_a_kl_both_parts_are_ranked(caller: Caller, tmp_path: Path) -> None:
+    records = normal_records(600)
+    config = DetectorConfig(fit=FitConfig(steps=100), score=NegativeELBO(draws=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        splits = split_rows(600, seed=0)
+        made = assemble(SCHEMA, records, splits, config, seed=0, device=Device.CPU).detector
+    save(made, tmp_path / "pumps")
+    served = open_directory(tmp_path / "pumps", Device.CPU)
+    app = create_app(served, Common(Settings(models=("pumps",))))
+    app.scorer.begin()
+    some = normal_records(200, seed=5)
+
+    found = {}
+    for each in (caller, Caller(app)):
+        assert each.score(as_request(some)).status_code == 200
+        found = each.samples()
+        is_elbo = each is not caller
+        assert any(name.startswith("anomaly_kl_rank") for name, _ in found) is is_elbo
+
+    ranks = made.part_ranks(made.terms(some))
+    assert ranks is not None
+    for name, values in (("reconstruction", ranks.reconstruction), ("kl", ranks.kl)):
+        assert found[(f"anomaly_{name}_rank_count", (MODEL,))] == 200
+        counted = found[(f"anomaly_{name}_rank_bucket", (("le", "0.05"), MODEL))]
+        assert counted == (values <= 0.05).sum()
 
 
 def test_images_are_watched_by_brightness_contrast_and_size(

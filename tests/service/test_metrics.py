@@ -57,7 +57,7 @@ def of_models(found: dict[Sample, float]) -> dict[Sample, float]:
 
 
 def no_drift() -> DriftFigures:
-    return DriftFigures(0, {}, {}, None, None, None)
+    return DriftFigures(0, {}, {}, {}, None, None, None)
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:

@@ -204,16 +204,16 @@ def test_a_pickle_under_the_name_of_a_file_is_never_executed(
         "\ufeff{}",
         "{" * 100_000,
         "[" * 1_000_000,
-        '{"format_version": 4, "schema": ' + "[" * 900 + "]" * 900 + "}",
+        '{"format_version": 5, "schema": ' + "[" * 900 + "]" * 900 + "}",
         '{"format_version": ' + "9" * 5000 + "}",
-        '{"format_version": 3}',
+        '{"format_version": 4}',
         '{"format_version": 1}',
         '{"format_version": true}',
-        '{"format_version": 4}',
-        '{"format_version": 4, "sha256": 5}',
-        '{"sha256": "", "format_version": 4}',
-        '{"sha256": "' + UNSEALED + '", "format_version": 4}',
-        '{"sha256": "' + UNSEALED + '", "format_version": 4, "card": ' + '"x"' + "}",
+        '{"format_version": 5}',
+        '{"format_version": 5, "sha256": 5}',
+        '{"sha256": "", "format_version": 5}',
+        '{"sha256": "' + UNSEALED + '", "format_version": 5}',
+        '{"sha256": "' + UNSEALED + '", "format_version": 5, "card": ' + '"x"' + "}",
     ],
     ids=lambda text: text[:20],
 )
@@ -405,6 +405,18 @@ def test_calibration_scores_that_are_none_are_refused(
         tensors["scores"] = np.array(scores, np.float64)
 
     refused(with_tensors(directory, CALIBRATION, change))
+
+
+@pytest.mark.parametrize("name", ["baseline.per_column", "baseline.usual_excess"])
+def test_usual_terms_of_other_columns_are_refused(
+    artifact: Path, tmp_path: Path, name: str
+) -> None:
+    directory = copied(artifact, tmp_path / "copy")
+
+    def change(tensors: dict[str, Values]) -> None:
+        tensors[name] = tensors[name][:-1]
+
+    assert "baseline" in refused(with_tensors(directory, WEIGHTS, change))
 
 
 def test_an_alpha_that_the_scores_cannot_support_is_refused(artifact: Path, tmp_path: Path) -> None:

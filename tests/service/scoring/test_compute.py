@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from anomaly.data.records import Records
 from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from anomaly.scores import ScoreTerms
 from service.scoring.compute import Job, compute, divided
 from tests.service.pumps import normal_records
 
@@ -43,12 +44,13 @@ def test_each_job_gets_the_remarks_on_its_own_rows(
 def test_every_job_gets_what_it_would_get_alone(detector: Detector) -> None:
     jobs = [Job(normal_records(n, seed=n)) for n in (1, 7, 2, 30)]
     jobs[1].records.columns["flow"][2] = -40.0
-    told: list[tuple[Records, Verdicts]] = []
+    told: list[tuple[Records, Verdicts, ScoreTerms]] = []
 
     together = compute(detector, jobs, lambda *rows: told.append(rows))
 
-    ((records, verdicts),) = told
+    ((records, verdicts, terms),) = told
     assert len(records) == len(verdicts) == 40
+    assert verdicts.scores.tolist() == terms.scores.tolist()
     assert verdicts.scores.tolist() == detector.anomaly_score(records).tolist()
     for job, result in zip(jobs, together, strict=True):
         (alone,) = compute(detector, [job], lambda *_: None)
@@ -61,7 +63,7 @@ def test_every_job_gets_what_it_would_get_alone(detector: Detector) -> None:
 
 def test_another_alpha_changes_the_verdicts_of_its_own_job_only(detector: Detector) -> None:
     records = normal_records(40, seed=3)
-    told: list[tuple[Records, Verdicts]] = []
+    told: list[tuple[Records, Verdicts, ScoreTerms]] = []
 
     usual, strict = compute(
         detector, [Job(records), Job(records, alpha=0.5)], lambda *rows: told.append(rows)
