@@ -256,6 +256,12 @@ class Detector:
         """The records as the reference counts them."""
         return self._watched_columns.watched(records)
 
+    @property
+    def usually_missing(self) -> dict[str, float]:
+        """By column of features and context, the share of the fit rows that lacked a value."""
+        shares = self.reference.missing_shares
+        return dict(zip(self._watched_columns.columns, shares, strict=True))
+
     @cached_property
     def _watched_columns(self) -> WatchedColumns:
         return WatchedColumns.of(self.schema)

@@ -271,11 +271,17 @@ IS_THE_INPUT_THE_SAME = (
     ),
     Panel(
         "Missing share by column",
-        "Of one hour. A rise of ten points within a day makes a ticket.",
+        "Of one hour, beside that of the rows that were fitted on. Ten points above it, and what "
+        "chance explains, make a ticket.",
         (
             Query(
                 f"model_feature:anomaly_input_missing:ratio_increase1h{{{MODEL}}}",
                 "{{model}} {{feature}}",
+            ),
+            Query(
+                f"model_feature:anomaly_input_missing_usual:ratio{{{MODEL}}}",
+                "{{model}} {{feature}} usually",
+                is_bound=True,
             ),
         ),
         unit="percentunit",

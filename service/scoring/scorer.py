@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from anomaly.detector import Verdicts
@@ -106,6 +107,7 @@ class Scorer(Generic[Job, Result]):
         compute: Jobs to results, in the same order.
         max_rows, max_batch_rows, quick_rows: See `Batcher`.
         features: Names that may be labels of metrics.
+        usually_missing: By feature, the share of the fit rows that lacked a value.
 
     Attributes:
         admission: Asked before a body is read, and before it is parsed.
@@ -121,6 +123,7 @@ class Scorer(Generic[Job, Result]):
         max_rows: int,
         max_batch_rows: int,
         features: Sequence[str] = (),
+        usually_missing: Mapping[str, float] = MappingProxyType({}),
         quick_rows: int = 0,
     ) -> None:
         self.served = served
@@ -143,6 +146,7 @@ class Scorer(Generic[Job, Result]):
             served.name, served.version, served.digest, served.alias, served.run_id
         )
         self._features = features
+        self._usually_missing = usually_missing
         self._max_rows = max_rows
         self._drift = _watch(served, self.settings.drift)
 
@@ -166,6 +170,7 @@ class Scorer(Generic[Job, Result]):
             queue_limit=self._max_rows,
             drift=self._drift.figures,
             watched=served.detector.reference.features,
+            usually_missing=self._usually_missing,
         )
 
     def rows_scored(self, rows: Rows, verdicts: Verdicts, look: Look) -> None:

@@ -52,6 +52,7 @@ class Tables:
             max_rows=settings.queue.max_rows,
             max_batch_rows=settings.queue.max_batch_rows,
             features=[column.name for column in detector.schema.required],
+            usually_missing=detector.usually_missing,
             quick_rows=quick_rows(detector),
         )
         self.metrics = self.scorer.metrics

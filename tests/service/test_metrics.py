@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Thread
 from time import time
 from typing import TypeAlias
@@ -19,7 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from anomaly.preprocessing.watched import WatchedColumns
 from anomaly.realised import realised_bounds
+from anomaly.reference import Reference
 from service.app import create_app
 from service.app.edge import Edge
 from service.collectors import MOST_PENDING, Distribution, Summary
@@ -253,6 +256,64 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
     assert found[("anomaly_score_margin_ratio_bucket", "+Inf")] - up_to_one == flagged.sum() == 2
 
 
+def test_a_column_is_usually_missing_as_often_as_the_counter_says_of_the_fit_rows(
+    served: Served, detector: Detector
+) -> None:
+    gaps = {"pressure": 9, "flow": 0, "valve_open": 4, "site": 5, "taken": 6}
+    rows = normal_records(60, seed=13)
+    for at, (column, n) in enumerate(gaps.items()):
+        values = rows.columns[column]
+        values[np.arange(n) + 10 * at] = {"O": None, "M": np.datetime64("NaT")}.get(
+            values.dtype.kind, np.nan
+        )
+    columns = WatchedColumns.of(detector.schema)
+    reference = Reference.of(
+        columns.numbers, columns.categories, columns.watched(rows), np.arange(2.0)
+    )
+    fitted = replace(served, detector=replace(detector, reference=reference))
+    caller = Caller(create_app(fitted, Common(Settings(models=("pumps",)))))
+    caller.app.scorer.begin()
+
+    assert caller.score(as_request(rows)).status_code == 200
+
+    found = caller.samples()
+    for column, made in gaps.items():
+        labels = (("feature", column), PUMPS)
+        counted = found[("anomaly_input_missing_total", labels)]
+        assert counted >= made
+        assert found[("anomaly_input_missing_usual_ratio", labels)] == counted / 60
+
+
+def test_images_lack_nothing_and_nothing_is_told_of_it(make_image_app: Callable[..., Edge]) -> None:
+    found = Caller(make_image_app()).samples()
+
+    assert not any("missing" in name for name, _ in found)
+
+
+def test_another_version_leaves_nothing_of_the_columns_before(detector: Detector) -> None:
+    metrics = Metrics()
+    for shares in ({"flow": 0.1, "site": 0.2}, {"flow": 0.3, "speed": 0.4}):
+        metrics.of("pumps").serving(
+            detector.calibration,
+            info=INFO,
+            calibrated_at=0.0,
+            loaded_at=0.0,
+            features=tuple(shares),
+            queue_rows=lambda: 0,
+            queue_limit=1,
+            drift=no_drift,
+            usually_missing=shares,
+        )
+
+    told = [
+        metrics.registry.get_sample_value(
+            "anomaly_input_missing_usual_ratio", {"model": "pumps", "feature": feature}
+        )
+        for feature in ("flow", "site", "speed")
+    ]
+    assert told == [0.3, None, 0.4]
+
+
 def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     wide = Schema(tuple(Column(f"x{i}", Kind.NUMERIC) for i in range(MOST_FEATURES + 20)))
     metrics = Metrics()
@@ -266,6 +327,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
         queue_rows=lambda: 0,
         queue_limit=1,
         drift=no_drift,
+        usually_missing=dict.fromkeys(wide.names, 0.25),
     )
     warnings = tuple(
         ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
@@ -284,6 +346,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     }
     assert len(counts) == MOST_FEATURES + 1
     assert counts[OTHER_FEATURES] == 40
+    assert text.count("anomaly_input_missing_usual_ratio{") == MOST_FEATURES
 
 
 def test_two_models_share_a_registry_and_no_counts(served: Served, served_numbers: Served) -> None:
