@@ -86,7 +86,11 @@ def quantiles(histogram: str, labels: str, *levels: float) -> tuple[Query, ...]:
     )
 
 
-SCORING = f'{HTTP}, handler=~".*(score|infer|invocations)"'
+SCORE_SECONDS = (
+    "sum by (le) (rate(http_request_duration_seconds_bucket"
+    f'{{{HTTP}, handler=~".*(score|infer|invocations)"}}[{WINDOW}])'
+    f' or rate(grpc_server_handling_seconds_bucket{{{HTTP}, grpc_method="ModelInfer"}}[{WINDOW}]))'
+)
 
 IS_IT_UP = (
     Panel(
@@ -105,27 +109,28 @@ IS_IT_UP = (
     ),
     Panel(
         "Requests by status",
-        "4xx is what callers sent; 503 is load; another 5xx is a fault of the service.",
-        (Query(rate("http_requests_total", HTTP, "status"), "{{status}}"),),
+        "4xx is what callers sent; 503 is load; another 5xx is a fault of the service. Over gRPC "
+        "UNAVAILABLE is load, and INTERNAL a fault.",
+        (
+            Query(rate("http_requests_total", HTTP, "status"), "{{status}}"),
+            Query(rate("grpc_server_handled_total", HTTP, "grpc_code"), "{{grpc_code}}"),
+        ),
         Kind.STACKED,
         "reqps",
     ),
     Panel(
-        "Share of 5xx",
-        "Of ten minutes. Above the line somebody is paged.",
-        (Query("job:http_requests_failed:ratio_rate10m", "5xx"),),
+        "Share of failed requests",
+        "Of ten minutes, without probes: 5xx, and over gRPC what stands for it. Above the line "
+        "somebody is paged.",
+        (Query("job:requests_failed:ratio_rate10m", "failed"),),
         unit="percentunit",
         line=0.01,
     ),
     Panel(
         "Time of a score request",
-        "Above the line p95 pages somebody.",
+        "Over HTTP and gRPC. Above the line p95 pages somebody.",
         tuple(
-            Query(
-                f"histogram_quantile({q}, "
-                f"{rate('http_request_duration_seconds_bucket', SCORING, 'le')})",
-                f"p{100 * q:g}",
-            )
+            Query(f"histogram_quantile({q}, {SCORE_SECONDS})", f"p{100 * q:g}")
             for q in (0.5, 0.95, 0.99)
         ),
         unit="s",
