@@ -19,7 +19,7 @@ from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from anomaly.realised import realised_bounds
 from service.batcher import BatchReport
-from service.collectors import Distribution, Reading, Readings, SettlingRegistry, Summary
+from service.collectors import Distribution, Reading, Readings, SettlingRegistry, Sums
 
 MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
@@ -196,7 +196,11 @@ class Families:
             MARGINS,
         )
         self.p_value = histogram("anomaly_p_value", "Conformal p-values.", P_VALUES)
-        self.score = Summary("anomaly_score", "Scores; higher is more anomalous.", ("model",))
+        self.score = Sums(
+            "anomaly_score_total",
+            "Sum of the scores above 0, and of the sizes of those below it.",
+            ("model",),
+        )
         registry.register(self.score)
         self.threshold = gauge("anomaly_threshold", "Of the score.", "level")
         self.alpha = gauge("anomaly_target_false_alarm_ratio", "The false-alarm rate asked for.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
+from math import fsum
 from threading import Thread
 from time import time
 from typing import TypeAlias
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics import parser as strict
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,7 +28,7 @@ from anomaly.realised import realised_bounds
 from anomaly.reference import Reference
 from service.app import create_app
 from service.app.edge import Edge
-from service.collectors import MOST_PENDING, Distribution, Summary
+from service.collectors import MOST_PENDING, Distribution, Sums
 from service.detectors import Served
 from service.metrics import (
     LEVEL,
@@ -71,6 +74,13 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
         for sample in family.samples
         if not sample.name.endswith("_created")
     }
+
+
+def in_openmetrics(registry: CollectorRegistry) -> list[Metric]:
+    """What a reader finds who takes nothing that OpenMetrics forbids."""
+    write, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
+    read = strict.text_string_to_metric_families
+    return list(read(write(registry).decode()))  # type: ignore[no-untyped-call]
 
 
 @given(
@@ -135,22 +145,52 @@ def test_where_bounds_are_negative_a_strict_reader_of_openmetrics_is_content() -
 
     margins.labels("pumps").many(np.array([-3.0, 0.2, 1.5]))
 
-    write, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
-    found_in = strict.text_string_to_metric_families
-    (family,) = found_in(write(registry).decode())  # type: ignore[no-untyped-call]
+    (family,) = in_openmetrics(registry)
     found = {sample.labels["le"]: sample.value for sample in family.samples}
     assert (found["-1"], found["1"], found["+Inf"]) == (1, 2, 3)
 
 
-def test_a_summary_adds_up() -> None:
+@given(st.lists(st.lists(st.floats(-1e6, 1e6), max_size=5), max_size=10))
+def test_the_sum_of_values_of_either_sign_is_the_difference_of_two_that_never_fall(
+    parts: list[list[float]],
+) -> None:
     registry = CollectorRegistry()
-    summary = Summary("s", "s")
-    registry.register(summary)
+    sums = Sums("s_total", "s")
+    registry.register(sums)
+    total, before = sums.labels(), np.zeros(2)
 
-    summary.labels().many(np.array([1.0, 2.5]))
-    summary.labels().many(np.array([-1.0]))
+    for part in parts:
+        total.many(np.array(part, dtype=np.float64))
+        found = np.array(
+            [
+                registry.get_sample_value("s_total", {"sign": sign})
+                for sign in ("positive", "negative")
+            ]
+        )
+        assert (found >= before).all()
+        before = found
 
-    assert samples(registry) == {("s_count", ""): 3.0, ("s_sum", ""): 2.5}
+    assert before[0] - before[1] == pytest.approx(fsum(chain(*parts)), abs=1e-6)
+
+
+def test_a_strict_reader_of_openmetrics_is_content_with_all_of_it(
+    caller: Caller, detector: Detector
+) -> None:
+    caller.score(as_request(normal_records(4)))
+    metrics = caller.app.scorer.common.metrics
+    metrics.call_answered("ModelInfer", "OK", 0.1)
+    scores = np.array([-3.0, -0.5, 1.0])
+    verdicts = Verdicts(scores, np.full(3, 0.5), np.zeros(3, bool), 0.01, ())
+    metrics.of("negative").rows_scored(verdicts, detector.calibration, "1")
+
+    families = {family.name: family for family in in_openmetrics(metrics.registry)}
+
+    assert {
+        sample.labels["sign"]: sample.value
+        for sample in families["anomaly_score"].samples
+        if sample.labels["model"] == "negative"
+    } == {"positive": 1.0, "negative": 3.5}
+    assert {"anomaly_score_margin_ratio", "grpc_server_handled", "http_requests"} < families.keys()
 
 
 def test_counts_equal_what_was_sent(caller: Caller, detector: Detector) -> None:
@@ -169,10 +209,11 @@ def test_counts_equal_what_was_sent(caller: Caller, detector: Detector) -> None:
     assert found[("anomaly_rows_scored_total", MODEL)] == 90
     flagged = found[("anomaly_rows_flagged_total", (("level", LEVEL), *MODEL))]
     assert flagged == verdicts.is_anomaly.sum() >= 5
-    assert (
-        found[("anomaly_score_count", (PUMPS,))] == found[("anomaly_p_value_count", (PUMPS,))] == 90
+    assert found[("anomaly_p_value_count", (PUMPS,))] == 90
+    positive, negative = (
+        found[("anomaly_score_total", (PUMPS, ("sign", sign)))] for sign in ("positive", "negative")
     )
-    assert found[("anomaly_score_sum", (PUMPS,))] == pytest.approx(verdicts.scores.sum())
+    assert positive - negative == pytest.approx(verdicts.scores.sum())
     assert (
         found[("anomaly_p_value_bucket", (("le", "0.05"), PUMPS))]
         == (verdicts.p_values <= 0.05).sum()
@@ -362,7 +403,6 @@ def test_two_models_share_a_registry_and_no_counts(served: Served, served_number
     for name, rest in (
         ("anomaly_rows_scored_total", (("version", "unregistered"),)),
         ("anomaly_p_value_count", ()),
-        ("anomaly_score_count", ()),
         ("anomaly_batch_rows_sum", ()),
         ("anomaly_score_margin_ratio_bucket", (("le", "+Inf"),)),
     ):
