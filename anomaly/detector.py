@@ -279,6 +279,12 @@ class Detector:
         """The names of the columns that scores are taken apart by."""
         return self.baseline.columns
 
+    @property
+    def usually_missing(self) -> dict[str, float]:
+        """By column of features and context, the share of the fit rows that lacked a value."""
+        shares = self.reference.missing_shares
+        return dict(zip(self._watched_columns.columns, shares, strict=True))
+
     def error_excess(self, terms: ScoreTerms) -> Float64:
         """(N, C) see `Baseline.relative_excess`; the columns are those `explained`."""
         return self.baseline.relative_excess(self._target_columns, terms)

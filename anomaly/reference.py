@@ -210,6 +210,11 @@ class Reference:
         return tuple(column.name for column in self._columns)
 
     @property
+    def missing_shares(self) -> tuple[float, ...]:
+        """Of the fit rows, by column."""
+        return tuple(of.missing / (sum(of.counts) + of.missing) for of in self._columns)
+
+    @property
     def nothing(self) -> Tally:
         """A tally of no rows."""
         return Tally(0, np.zeros(sum(self._sizes), np.int64), np.zeros(len(self.numbers)))

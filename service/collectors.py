@@ -14,10 +14,10 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
+    CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
-    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector, RestrictedRegistry
 
@@ -148,36 +148,45 @@ class Histogram:
         self._total += float(values.sum())
 
 
-class Summary(Family["Total"]):
-    """Sums and counts of values."""
+class Sums(Family["Sum"]):
+    """Sums of values of either sign, as two counters: what lies above 0, and what lies below it.
+
+    A single sum might fall, and that is no counter: `rate` would take it for a restart, and
+    OpenMetrics forbids it. The sum is the difference of the two.
+    """
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
-        super().__init__(name, documentation, labels, Total)
+        super().__init__(name, documentation, labels, Sum)
 
     def collect(self) -> Iterable[Metric]:
         """The family, as a scrape sees it."""
-        family = SummaryMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, total in self._known():
-            family.add_metric(values, *total.state)
+        family = CounterMetricFamily(
+            self._name, self._documentation, labels=(*self._labels, "sign")
+        )
+        for values, both in self._known():
+            for sign, total in zip(("positive", "negative"), both.state, strict=True):
+                family.add_metric((*values, sign), total)
         yield family
 
 
-class Total:
-    """Count and sum of values.
+class Sum:
+    """The sum of the values above 0, and that of the sizes of those below.
 
     Attributes:
         state: Both, as of one moment.
     """
 
     def __init__(self) -> None:
-        self.state = (0, 0.0)
+        self.state = (0.0, 0.0)
         self._lock = Lock()
 
     def many(self, values: Float64) -> None:
-        """Count N values."""
+        """Add N values."""
+        # Each by itself: the difference of two sums is rounded, and may fall.
+        above, below = np.maximum(values, 0.0).sum(), np.maximum(-values, 0.0).sum()
         with self._lock:
-            count, total = self.state
-            self.state = (count + len(values), total + float(values.sum()))
+            positive, negative = self.state
+            self.state = (positive + float(above), negative + float(below))
 
 
 class Readings(Collector):

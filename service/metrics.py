@@ -7,9 +7,10 @@ templates, a few HTTP methods. So no caller can make the series grow. What is to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -20,7 +21,7 @@ from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from anomaly.realised import realised_bounds
 from service.batcher import BatchReport
-from service.collectors import Distribution, Reading, Readings, SettlingRegistry, Summary
+from service.collectors import Distribution, Reading, Readings, SettlingRegistry, Sums
 
 MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
@@ -213,7 +214,11 @@ class Families:
             )
             for part, text in (("reconstruction", "reconstruction error"), ("kl", "KL"))
         }
-        self.score = Summary("anomaly_score", "Scores; higher is more anomalous.", ("model",))
+        self.score = Sums(
+            "anomaly_score_total",
+            "Sum of the scores above 0, and of the sizes of those below it.",
+            ("model",),
+        )
         registry.register(self.score)
         self.threshold = gauge("anomaly_threshold", "Of the score.", "level")
         self.alpha = gauge("anomaly_target_false_alarm_ratio", "The false-alarm rate asked for.")
@@ -266,6 +271,11 @@ class Families:
                 "feature",
             ),
         }
+        self.usually_missing = gauge(
+            "anomaly_input_missing_usual_ratio",
+            "Share of the fit rows that lacked a value.",
+            "feature",
+        )
         self.drift = Readings(DRIFT)
         registry.register(self.drift)
         self.queue_rows = gauge("anomaly_queue_rows", "Rows that wait for the model.")
@@ -310,6 +320,7 @@ class ModelMetrics:
         self._families = families
         self._model = model
         self._features: frozenset[str] = frozenset()
+        self._usually_missing: Set[str] = frozenset()
         self._versions: list[str] = []
         self._info: tuple[str, ...] | None = None
         self._margin = families.margin.labels(model)
@@ -332,6 +343,7 @@ class ModelMetrics:
         queue_rows: Callable[[], int],
         queue_limit: int,
         drift: Callable[[], DriftFigures],
+        usually_missing: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Describe what is served from now on. Counts of the version before are kept until the next
         one comes: a scrape may not have seen the last of them.
@@ -341,11 +353,13 @@ class ModelMetrics:
             calibrated_at, loaded_at: Seconds since 1970, UTC.
             features: Names that may be labels; what else is remarked shares one.
             queue_rows, drift: Asked at every scrape.
+            usually_missing: By feature, the share of the fit rows that lacked a value.
             queue_limit: That more must not wait than.
         """
         families, model = self._families, self._model
         self._versions_are(info["version"])
         self._features_are(features[:MOST_FEATURES])
+        self._usually_missing_are(usually_missing)
         self._promised(calibration)
         if self._info is not None:
             families.info.remove(*self._info)
@@ -418,6 +432,16 @@ class ModelMetrics:
         for counter in self._families.remarks.values():
             for feature in features:
                 counter.labels(self._model, feature)
+
+    def _usually_missing_are(self, shares: Mapping[str, float]) -> None:
+        """Of the features of this version, and no longer of those of the one before."""
+        gauge, model = self._families.usually_missing, self._model
+        told = {name: share for name, share in shares.items() if name in self._features}
+        for gone in self._usually_missing - told.keys():
+            gauge.remove(model, gone)
+        for feature, share in told.items():
+            gauge.labels(model, feature).set(share)
+        self._usually_missing = told.keys()
 
     def _promised(self, calibration: Calibration) -> None:
         """The threshold, what it rests on, and how many normal rows it may flag."""

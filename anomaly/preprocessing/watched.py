@@ -46,6 +46,11 @@ class WatchedColumns:
         """The names of what is watched as numbers."""
         return (*self.plain, *(f"{name}:{cycle}" for name, cycle in self.cycles))
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column behind each number, and then behind each category."""
+        return (*self.plain, *(name for name, _ in self.cycles), *self.categories)
+
     def watched(self, records: Records) -> Watched:
         """The records, as a reference counts them."""
         numbers = records.numbers(self.plain)

@@ -94,7 +94,11 @@ def ratio_of_small_p(histogram: str, p: float) -> str:
     return f"{small} / ({all_of_them} > 0) / {p:g}"
 
 
-SCORING = f'{HTTP}, handler=~".*(score|infer|invocations)"'
+SCORE_SECONDS = (
+    "sum by (le) (rate(http_request_duration_seconds_bucket"
+    f'{{{HTTP}, handler=~".*(score|infer|invocations)"}}[{WINDOW}])'
+    f' or rate(grpc_server_handling_seconds_bucket{{{HTTP}, grpc_method="ModelInfer"}}[{WINDOW}]))'
+)
 
 IS_IT_UP = (
     Panel(
@@ -113,27 +117,28 @@ IS_IT_UP = (
     ),
     Panel(
         "Requests by status",
-        "4xx is what callers sent; 503 is load; another 5xx is a fault of the service.",
-        (Query(rate("http_requests_total", HTTP, "status"), "{{status}}"),),
+        "4xx is what callers sent; 503 is load; another 5xx is a fault of the service. Over gRPC "
+        "UNAVAILABLE is load, and INTERNAL a fault.",
+        (
+            Query(rate("http_requests_total", HTTP, "status"), "{{status}}"),
+            Query(rate("grpc_server_handled_total", HTTP, "grpc_code"), "{{grpc_code}}"),
+        ),
         Kind.STACKED,
         "reqps",
     ),
     Panel(
-        "Share of 5xx",
-        "Of ten minutes. Above the line somebody is paged.",
-        (Query("job:http_requests_failed:ratio_rate10m", "5xx"),),
+        "Share of failed requests",
+        "Of ten minutes, without probes: 5xx, and over gRPC what stands for it. Above the line "
+        "somebody is paged.",
+        (Query("job:requests_failed:ratio_rate10m", "failed"),),
         unit="percentunit",
         line=0.01,
     ),
     Panel(
         "Time of a score request",
-        "Above the line p95 pages somebody.",
+        "Over HTTP and gRPC. Above the line p95 pages somebody.",
         tuple(
-            Query(
-                f"histogram_quantile({q}, "
-                f"{rate('http_request_duration_seconds_bucket', SCORING, 'le')})",
-                f"p{100 * q:g}",
-            )
+            Query(f"histogram_quantile({q}, {SCORE_SECONDS})", f"p{100 * q:g}")
             for q in (0.5, 0.95, 0.99)
         ),
         unit="s",
@@ -296,11 +301,17 @@ IS_THE_INPUT_THE_SAME = (
     ),
     Panel(
         "Missing share by column",
-        "Of one hour. A rise of ten points within a day makes a ticket.",
+        "Of one hour, beside that of the rows that were fitted on. Ten points above it, and what "
+        "chance explains, make a ticket.",
         (
             Query(
                 f"model_feature:anomaly_input_missing:ratio_increase1h{{{MODEL}}}",
                 "{{model}} {{feature}}",
+            ),
+            Query(
+                f"model_feature:anomaly_input_missing_usual:ratio{{{MODEL}}}",
+                "{{model}} {{feature}} usually",
+                is_bound=True,
             ),
         ),
         unit="percentunit",
@@ -360,7 +371,8 @@ IS_THE_INPUT_THE_SAME = (
 IS_THERE_ROOM = (
     Panel(
         "Rows that wait",
-        "Beyond the limit requests get 503.",
+        "Beyond the limit requests get 503. Four tenths of it, on average, page somebody: a batch "
+        "takes all that waits.",
         (
             Query(
                 f"max by (model, instance) (anomaly_queue_rows{{{SERIES}}})",

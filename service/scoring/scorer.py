@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -109,6 +110,7 @@ class Scorer(Generic[Job, Result]):
         max_rows, max_batch_rows, quick_rows: See `Batcher`.
         features: Names that may be labels of metrics.
         explained: Names of the columns that scores are taken apart by.
+        usually_missing: By feature, the share of the fit rows that lacked a value.
 
     Attributes:
         admission: Asked before a body is read, and before it is parsed.
@@ -125,6 +127,7 @@ class Scorer(Generic[Job, Result]):
         max_batch_rows: int,
         features: Sequence[str] = (),
         explained: Sequence[str] = (),
+        usually_missing: Mapping[str, float] = MappingProxyType({}),
         quick_rows: int = 0,
     ) -> None:
         self.served = served
@@ -147,6 +150,7 @@ class Scorer(Generic[Job, Result]):
             served.name, served.version, served.digest, served.alias, served.run_id
         )
         self._features = features
+        self._usually_missing = usually_missing
         self._max_rows = max_rows
         drift = self.settings.drift
         seed = secrets.randbits(32) if drift.seed is None else drift.seed
@@ -174,6 +178,7 @@ class Scorer(Generic[Job, Result]):
             queue_rows=lambda: self.batcher.waiting_rows,
             queue_limit=self._max_rows,
             drift=self._drift.figures,
+            usually_missing=self._usually_missing,
         )
 
     def rows_scored(self, rows: Rows, verdicts: Verdicts, look: Look) -> None:

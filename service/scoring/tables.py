@@ -57,6 +57,7 @@ class Tables:
             max_batch_rows=settings.queue.max_batch_rows,
             features=[column.name for column in detector.schema.required],
             explained=detector.explained,
+            usually_missing=detector.usually_missing,
             quick_rows=quick_rows(detector),
         )
         self.metrics = self.scorer.metrics

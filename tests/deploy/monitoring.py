@@ -19,6 +19,7 @@ from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ import yaml
 
 from anomaly.batch.job_metrics import Counts, Destination, reported
 from deploy.prometheus.timescale import scaled
+from tests.service.grpc.calling import SERVICE
 from tests.service.pumps import NUMBERS, numbers
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -60,7 +62,7 @@ def rules_of(name: str) -> list[dict[str, Any]]:
 def metrics_in(query: str) -> set[str]:
     """Names of metrics that a query asks for, without those that rules record."""
     bare = re.sub(r'"[^"]*"|\[[^\]]*\]', "", query)
-    names = re.findall(r"(?<![\w:])(?:anomaly|http|process|DCGM)_\w+(?![\w:])", bare)
+    names = re.findall(r"(?<![\w:])(?:anomaly|http|grpc_server|process|DCGM)_\w+(?![\w:])", bare)
     return set(names)
 
 
@@ -175,10 +177,12 @@ def bodies(seed: int, *, shift: float = 0.0) -> list[bytes]:
 
 
 class Traffic:
-    """Sends requests one after the other, with a pause, until it is told to stop."""
+    """Sends requests one after the other, with a pause, until it is told to stop; and after each of
+    them one over gRPC, which scores nothing."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, grpc_address: str) -> None:
         self._url = url
+        self._grpc_address = grpc_address
         self._bodies = iter(cycle(bodies(seed=1)))
         self._stop = Event()
         self._thread = Thread(target=self._run, daemon=True)
@@ -198,7 +202,12 @@ class Traffic:
 
     def _run(self) -> None:
         headers = {"content-type": "application/json"}
-        with httpx.Client(timeout=60) as client:
+        with (
+            httpx.Client(timeout=60) as client,
+            grpc.insecure_channel(self._grpc_address) as channel,
+        ):
+            call = channel.unary_unary(f"{SERVICE}ServerMetadata")
             while not self._stop.wait(0.1):
                 answer = client.post(self._url, content=next(self._bodies), headers=headers)
                 self.statuses.add(answer.status_code)
+                call(b"", timeout=60)

@@ -32,6 +32,7 @@ from tests.deploy.monitoring import (
     until,
 )
 from tests.service.app.test_server import running
+from tests.service.grpc.calling import address_of
 from tests.service.pumps import NUMBERS, numbers
 from tests.service.registered import URI, Registry, point_at
 
@@ -89,10 +90,10 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("prometheus")
     registry.use()
     with (
-        running(URI, "--shadow", CACHE=str(folder / "cache")) as service,
+        running(URI, "--shadow", "--grpc-port", "0", CACHE=str(folder / "cache")) as service,
         told_by_batch(folder) as batch_url,
         prometheus_of(service.metrics_url, batch_url, folder) as prometheus,
-        Traffic(url := f"{service.url}/v1/score") as traffic,
+        Traffic(url := f"{service.url}/v1/score", address_of(service)) as traffic,
     ):
         # Counters by status and by reason begin with the first that there is.
         assert httpx.post(url, content=b"{", timeout=20).status_code == 415
@@ -158,6 +159,15 @@ def test_every_metric_that_a_rule_names_is_told_by_the_service(
     watched: Watched, rule: dict[str, str]
 ) -> None:
     assert metrics_in(rule["expr"]) <= watched.exposed
+
+
+def test_calls_over_grpc_are_requests(watched: Watched) -> None:
+    """`Traffic` makes as many of them."""
+    over_http = 'sum by (job) (rate(http_requests_total{job="anomaly"}[10m]))'
+
+    (found,) = watched.prometheus.query(scaled(f"job:requests:rate10m / {over_http}"))
+
+    assert 1.5 < float(found["value"][1]) < 2.5
 
 
 def asked(expr: str) -> str:

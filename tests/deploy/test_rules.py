@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 
+from service.grpc.refusals import CODES
 from tests.deploy.monitoring import DEPLOY, RULES, rules_of, tool
 
+RECORDED = rules_of("anomaly.rules.yml")
 ALERTS = rules_of("anomaly.alerts.yml")
 OPERATIONS = DEPLOY.parent / "docs" / "operations.md"
 
@@ -47,6 +49,14 @@ def test_each_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, dict[str, 
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert page == "docs/operations.md"
     assert anchor in anchors()
+
+
+def test_a_call_over_grpc_fails_where_the_request_of_the_same_error_does() -> None:
+    (rule,) = (r for r in RECORDED if r["record"] == "job:requests_failed:ratio_rate10m")
+    (failing,) = re.findall('grpc_code=~"([^"]+)"', rule["expr"])
+
+    for status, code in CODES.items():
+        assert bool(re.fullmatch(failing, code.name)) == (status >= 500), code
 
 
 def anchors() -> set[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from math import fsum
 from threading import Thread
 from time import time
 from typing import TypeAlias
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics import parser as strict
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,10 +23,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from anomaly.data.schema import Column, Kind, Schema
 from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from anomaly.preprocessing.watched import WatchedColumns
 from anomaly.realised import realised_bounds
+from anomaly.reference import Reference
 from service.app import create_app
 from service.app.edge import Edge
-from service.collectors import MOST_PENDING, Distribution, Summary
+from service.collectors import MOST_PENDING, Distribution, Sums
 from service.detectors import Served
 from service.metrics import (
     LEVEL,
@@ -68,6 +74,13 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
         for sample in family.samples
         if not sample.name.endswith("_created")
     }
+
+
+def in_openmetrics(registry: CollectorRegistry) -> list[Metric]:
+    """What a reader finds who takes nothing that OpenMetrics forbids."""
+    write, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
+    read = strict.text_string_to_metric_families
+    return list(read(write(registry).decode()))  # type: ignore[no-untyped-call]
 
 
 @given(
@@ -132,22 +145,52 @@ def test_where_bounds_are_negative_a_strict_reader_of_openmetrics_is_content() -
 
     margins.labels("pumps").many(np.array([-3.0, 0.2, 1.5]))
 
-    write, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
-    found_in = strict.text_string_to_metric_families
-    (family,) = found_in(write(registry).decode())  # type: ignore[no-untyped-call]
+    (family,) = in_openmetrics(registry)
     found = {sample.labels["le"]: sample.value for sample in family.samples}
     assert (found["-1"], found["1"], found["+Inf"]) == (1, 2, 3)
 
 
-def test_a_summary_adds_up() -> None:
+@given(st.lists(st.lists(st.floats(-1e6, 1e6), max_size=5), max_size=10))
+def test_the_sum_of_values_of_either_sign_is_the_difference_of_two_that_never_fall(
+    parts: list[list[float]],
+) -> None:
     registry = CollectorRegistry()
-    summary = Summary("s", "s")
-    registry.register(summary)
+    sums = Sums("s_total", "s")
+    registry.register(sums)
+    total, before = sums.labels(), np.zeros(2)
 
-    summary.labels().many(np.array([1.0, 2.5]))
-    summary.labels().many(np.array([-1.0]))
+    for part in parts:
+        total.many(np.array(part, dtype=np.float64))
+        found = np.array(
+            [
+                registry.get_sample_value("s_total", {"sign": sign})
+                for sign in ("positive", "negative")
+            ]
+        )
+        assert (found >= before).all()
+        before = found
 
-    assert samples(registry) == {("s_count", ""): 3.0, ("s_sum", ""): 2.5}
+    assert before[0] - before[1] == pytest.approx(fsum(chain(*parts)), abs=1e-6)
+
+
+def test_a_strict_reader_of_openmetrics_is_content_with_all_of_it(
+    caller: Caller, detector: Detector
+) -> None:
+    caller.score(as_request(normal_records(4)))
+    metrics = caller.app.scorer.common.metrics
+    metrics.call_answered("ModelInfer", "OK", 0.1)
+    scores = np.array([-3.0, -0.5, 1.0])
+    verdicts = Verdicts(scores, np.full(3, 0.5), np.zeros(3, bool), 0.01, ())
+    metrics.of("negative").rows_scored(verdicts, detector.calibration, "1")
+
+    families = {family.name: family for family in in_openmetrics(metrics.registry)}
+
+    assert {
+        sample.labels["sign"]: sample.value
+        for sample in families["anomaly_score"].samples
+        if sample.labels["model"] == "negative"
+    } == {"positive": 1.0, "negative": 3.5}
+    assert {"anomaly_score_margin_ratio", "grpc_server_handled", "http_requests"} < families.keys()
 
 
 def test_counts_equal_what_was_sent(caller: Caller, detector: Detector) -> None:
@@ -166,10 +209,11 @@ def test_counts_equal_what_was_sent(caller: Caller, detector: Detector) -> None:
     assert found[("anomaly_rows_scored_total", MODEL)] == 90
     flagged = found[("anomaly_rows_flagged_total", (("level", LEVEL), *MODEL))]
     assert flagged == verdicts.is_anomaly.sum() >= 5
-    assert (
-        found[("anomaly_score_count", (PUMPS,))] == found[("anomaly_p_value_count", (PUMPS,))] == 90
+    assert found[("anomaly_p_value_count", (PUMPS,))] == 90
+    positive, negative = (
+        found[("anomaly_score_total", (PUMPS, ("sign", sign)))] for sign in ("positive", "negative")
     )
-    assert found[("anomaly_score_sum", (PUMPS,))] == pytest.approx(verdicts.scores.sum())
+    assert positive - negative == pytest.approx(verdicts.scores.sum())
     assert (
         found[("anomaly_p_value_bucket", (("le", "0.05"), PUMPS))]
         == (verdicts.p_values <= 0.05).sum()
@@ -253,6 +297,64 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
     assert found[("anomaly_score_margin_ratio_bucket", "+Inf")] - up_to_one == flagged.sum() == 2
 
 
+def test_a_column_is_usually_missing_as_often_as_the_counter_says_of_the_fit_rows(
+    served: Served, detector: Detector
+) -> None:
+    gaps = {"pressure": 9, "flow": 0, "valve_open": 4, "site": 5, "taken": 6}
+    rows = normal_records(60, seed=13)
+    for at, (column, n) in enumerate(gaps.items()):
+        values = rows.columns[column]
+        values[np.arange(n) + 10 * at] = {"O": None, "M": np.datetime64("NaT")}.get(
+            values.dtype.kind, np.nan
+        )
+    columns = WatchedColumns.of(detector.schema)
+    reference = Reference.of(
+        columns.numbers, columns.categories, columns.watched(rows), np.arange(2.0)
+    )
+    fitted = replace(served, detector=replace(detector, reference=reference))
+    caller = Caller(create_app(fitted, Common(Settings(models=("pumps",)))))
+    caller.app.scorer.begin()
+
+    assert caller.score(as_request(rows)).status_code == 200
+
+    found = caller.samples()
+    for column, made in gaps.items():
+        labels = (("feature", column), PUMPS)
+        counted = found[("anomaly_input_missing_total", labels)]
+        assert counted >= made
+        assert found[("anomaly_input_missing_usual_ratio", labels)] == counted / 60
+
+
+def test_images_lack_nothing_and_nothing_is_told_of_it(make_image_app: Callable[..., Edge]) -> None:
+    found = Caller(make_image_app()).samples()
+
+    assert not any("missing" in name for name, _ in found)
+
+
+def test_another_version_leaves_nothing_of_the_columns_before(detector: Detector) -> None:
+    metrics = Metrics()
+    for shares in ({"flow": 0.1, "site": 0.2}, {"flow": 0.3, "speed": 0.4}):
+        metrics.of("pumps").serving(
+            detector.calibration,
+            info=INFO,
+            calibrated_at=0.0,
+            loaded_at=0.0,
+            features=tuple(shares),
+            queue_rows=lambda: 0,
+            queue_limit=1,
+            drift=no_drift,
+            usually_missing=shares,
+        )
+
+    told = [
+        metrics.registry.get_sample_value(
+            "anomaly_input_missing_usual_ratio", {"model": "pumps", "feature": feature}
+        )
+        for feature in ("flow", "site", "speed")
+    ]
+    assert told == [0.3, None, 0.4]
+
+
 def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     wide = Schema(tuple(Column(f"x{i}", Kind.NUMERIC) for i in range(MOST_FEATURES + 20)))
     metrics = Metrics()
@@ -266,6 +368,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
         queue_rows=lambda: 0,
         queue_limit=1,
         drift=no_drift,
+        usually_missing=dict.fromkeys(wide.names, 0.25),
     )
     warnings = tuple(
         ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
@@ -284,6 +387,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     }
     assert len(counts) == MOST_FEATURES + 1
     assert counts[OTHER_FEATURES] == 40
+    assert text.count("anomaly_input_missing_usual_ratio{") == MOST_FEATURES
 
 
 def test_two_models_share_a_registry_and_no_counts(served: Served, served_numbers: Served) -> None:
@@ -299,7 +403,6 @@ def test_two_models_share_a_registry_and_no_counts(served: Served, served_number
     for name, rest in (
         ("anomaly_rows_scored_total", (("version", "unregistered"),)),
         ("anomaly_p_value_count", ()),
-        ("anomaly_score_count", ()),
         ("anomaly_batch_rows_sum", ()),
         ("anomaly_score_margin_ratio_bucket", (("le", "+Inf"),)),
     ):

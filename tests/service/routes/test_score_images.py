@@ -259,7 +259,10 @@ def test_images_are_counted_like_rows(
     assert found[("anomaly_rows_scored_total", MODEL)] == 8
     flagged = found[("anomaly_rows_flagged_total", (("level", "anomaly"), *MODEL))]
     assert flagged == verdicts.is_anomaly.sum() >= 1
-    assert found[("anomaly_score_sum", (WEAVE,))] == pytest.approx(verdicts.scores.sum())
+    positive, negative = (
+        found[("anomaly_score_total", (WEAVE, ("sign", sign)))] for sign in ("positive", "negative")
+    )
+    assert positive - negative == pytest.approx(verdicts.scores.sum())
     assert found[("anomaly_rejected_rows_total", (WEAVE, ("reason", "image_empty")))] == 2
     assert found[("anomaly_rejected_rows_total", (WEAVE, ("reason", "image_format")))] == 1
     assert found[("anomaly_inference_seconds_count", (WEAVE, ("phase", "decode")))] == 2
