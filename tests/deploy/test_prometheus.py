@@ -18,7 +18,7 @@ from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.fitting import FitConfig
 from deploy.grafana.panels import ANNOTATIONS, ROWS, VARIABLES, Needs, Panel, Query
-from deploy.prometheus.timescale import scaled
+from deploy.prometheus.timescale import asked, scaled
 from tests.deploy.monitoring import (
     Prometheus,
     Traffic,
@@ -154,13 +154,6 @@ def test_every_metric_that_a_rule_names_is_told_by_the_service(
     watched: Watched, rule: dict[str, str]
 ) -> None:
     assert metrics_in(rule["expr"]) <= watched.exposed
-
-
-def asked(expr: str) -> str:
-    """A query of the dashboard as Grafana sends it, with everything selected."""
-    for name, value in {"__rate_interval": "1m", **dict.fromkeys(VARIABLES, ".*")}.items():
-        expr = expr.replace(f"${name}", value)
-    return scaled(expr)
 
 
 def queries() -> list[tuple[Panel, Query]]:
