@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 MODEL ?= models:/breast-cancer@champion
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-images monitoring-demo system test serve lint bench clean install constraints
+.PHONY: demo demo-images monitoring-demo monitoring-pictures system test serve lint bench clean install constraints
 
 demo: install ## fit, register, batch-score, serve and monitor a detector of real anomalies
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,9 @@ demo-images: install ## the same with pictures: handwritten digits, heatmaps, la
 
 monitoring-demo: install ## traffic that drifts, and the alerts that say so; needs `make system`
 	PYTHONPATH=. $(BIN)/python examples/monitoring_demo.py
+
+monitoring-pictures: install ## the same, and the pictures of docs/monitoring.md; needs Chromium, too
+	PYTHONPATH=. $(BIN)/python examples/monitoring_demo.py --pictures docs/figures
 
 system: ## Debian packages beside which some tests and monitoring-demo run; as root
 	apt-get update -qq

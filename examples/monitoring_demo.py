@@ -4,10 +4,13 @@ MLflow, the service, Prometheus and Alertmanager as plain processes on this mach
 come first, then one column drifts, then every third row is an anomaly; what fires is told when it
 arrives. The rules are those of `deploy/`, with hours made into seconds. Exit code 0 only if nothing
 fired while rows were normal, and afterwards what should.
+
+With `--pictures FOLDER` it also takes pictures of what there is to see: `make monitoring-pictures`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -22,13 +25,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import monitoring_pictures
 import numpy as np
 import yaml
 from story import anomaly_json, check, free_port, say, served, title, wait_until_ready
 
 from deploy.prometheus.timescale import scaled
 
-FOLDER = Path("demo-monitoring").resolve()
+FOLDER = Path("demo-monitoring")
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COLUMNS = ["pressure", "flow", "speed"]
 CHAMPION = "models:/pumps@champion"
@@ -41,9 +45,17 @@ PHASES = {"normal": 40, "drift": 30, "attack": 30}
 LATE = {"AnomalyNotExchangeable", "AnomalyDrift", "AnomalyManyFlags"}
 """What must fire once rows are others."""
 
+PICTURE_SECONDS = 15
+"""Of more attack, while pictures are taken of what fires."""
+
 
 def main() -> None:
     """Run the story."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="needs Chromium")
+    pictures: Path | None = parser.parse_args().pictures
+    if pictures and not monitoring_pictures.chromium():
+        sys.exit("chromium not found. On Debian, as root: apt-get install chromium")
     if missing := [name for name in ("prometheus", "alertmanager") if not find(name)]:
         sys.exit(f"{' and '.join(missing)} not found. On Debian and Ubuntu, as root: make system")
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -59,13 +71,24 @@ def main() -> None:
 
         title("2. Prometheus with the rules of deploy/, and Alertmanager")
         heard = Heard()
-        stack.enter_context(alertmanager(stack.enter_context(heard.listening()), metrics_address))
+        webhook = stack.enter_context(heard.listening())
+        watcher = stack.enter_context(alertmanager(webhook, metrics_address))
 
         title("3. Traffic: normal rows, then a drifting column, then an attack")
+        begins = {}
         for phase, seconds in PHASES.items():
+            begins[phase] = time.time()
             say(f"{heard.clock()} {phase} rows for {seconds} s")
             heard.phase = phase
             send(f"{address}/v1/score", rng, phase, seconds)
+
+        if pictures:
+            title("4. Pictures")
+            seen = monitoring_pictures.Story(watcher, begins, time.time())
+            attack = (f"{address}/v1/score", rng, "attack", PICTURE_SECONDS)
+            (still := threading.Thread(target=send, args=attack)).start()
+            monitoring_pictures.take(seen, pictures)
+            still.join()
 
         title("Result")
         for name, (phase, second) in heard.first.items():
@@ -161,8 +184,8 @@ def mlflow_server() -> Iterator[str]:
 
 
 @contextmanager
-def alertmanager(webhook: str, metrics_address: str) -> Iterator[None]:
-    """Alertmanager, and Prometheus that scrapes the service and tells it."""
+def alertmanager(webhook: str, metrics_address: str) -> Iterator[str]:
+    """Alertmanager, and the address of Prometheus, which scrapes the service and tells it."""
     config = (DEPLOY / "alertmanager" / "alertmanager.yml").read_text()
     config = config.replace("127.0.0.1:9095", webhook).replace("group_wait: 30s", "group_wait: 1s")
     (FOLDER / "alertmanager.yml").write_text(config.replace("interval: 5m", "interval: 5s"))
@@ -188,7 +211,7 @@ def alertmanager(webhook: str, metrics_address: str) -> Iterator[None]:
         process("prometheus", watch, f"http://{watcher}/-/ready"),
     ):
         say(f"Prometheus http://{watcher}, Alertmanager http://{manager}")
-        yield
+        yield f"http://{watcher}"
 
 
 def find(program: str) -> str:

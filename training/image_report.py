@@ -39,7 +39,7 @@ def image_figures(
     Args:
         numbers: Of the files that were evaluated, in that order.
     """
-    found = {"loss.png": loss_figure(history)}
+    found = {"loss.png": loss_figure(history, "image")}
     if len(numbers):
         found["scores.png"] = score_figure(detector, evaluation)
         found["heatmaps.png"] = gallery_figure(detector, evaluation, data, numbers)

@@ -115,7 +115,7 @@ def projection_figure(
         *at[flagged].T, s=52, facecolors="none", edgecolors=ANOMALY, linewidths=1.2
     )
     rings.set_label(f"flagged at alpha = {calibration.alpha:g} ({flagged.sum():,})")
-    if is_anomalous is not None:
+    if is_anomalous is not None and is_anomalous.any():
         axis.scatter(*at[is_anomalous].T, s=22, marker="x", color=LINE, linewidths=0.9).set_label(
             f"known anomalies ({is_anomalous.sum():,})"
         )

@@ -157,6 +157,8 @@ def response_figure(detector: Detector, rows: Records, space: LatentSpace) -> Fi
 def reconstruction_figure(detector: Detector, rows: Records, space: LatentSpace) -> Figure:
     """What some rows are, and what the model expects of them, from the lowest score to the
     highest."""
+    from matplotlib.ticker import SymmetricalLogLocator
+
     scores = detector.anomaly_score(rows)
     chosen = across(scores, MOST_REBUILT)
     calibration = detector.calibration
@@ -180,6 +182,10 @@ def reconstruction_figure(detector: Detector, rows: Records, space: LatentSpace)
         axis.axhline(0, color=PALE, linewidth=0.8, zorder=0)
         if np.nanmax(np.abs(observed[n, kept]), initial=0.0) > FAR_OUT:
             axis.set_yscale("symlog", linthresh=FAR_OUT)
+            # By itself it would name powers of ten only: often a single one.
+            ticks = SymmetricalLogLocator(base=10, linthresh=FAR_OUT, subs=[1, 2, 5])
+            axis.yaxis.set_major_locator(ticks)
+            axis.yaxis.set_major_formatter("{x:g}")
         axis.margins(y=0.15)
         axis.set_xticks(at, [])
         axis.set_xlim(-0.7, len(kept) - 0.3)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FEWEST_POINTS, MOST_POINTS = 3, 5_000
 MOST_BARS = 25
+FEWEST_BINS, MOST_BINS = 12, 60
 WIDE_NATS = 10
 """Beyond this, errors of columns are shown on a logarithmic axis."""
 
@@ -34,7 +35,7 @@ def figures(
 ) -> dict[str, Figure]:
     """Every figure that the run has data for, by file name."""
     found = {
-        "loss.png": loss_figure(history),
+        "loss.png": loss_figure(history, "row"),
         "scores.png": score_figure(detector, evaluation),
         "features.png": feature_figure(detector, evaluation, test),
     }
@@ -47,20 +48,21 @@ def figures(
     return found
 
 
-def loss_figure(history: Sequence[Progress]) -> Figure:
-    """Loss, reconstruction and KL while training and on whole rows, and active units."""
+def loss_figure(history: Sequence[Progress], unit: str) -> Figure:
+    """Loss, reconstruction and KL while training and on whole rows or images, and active units."""
     figure, axes = new_figure(1, 4, (15, 3.4))
     steps = [look.step for look in history]
     best = [look for look in history if look.best][-1]
-    whole = "early-stop rows" if best.held_out else "fit rows, nothing hidden"
+    whole = f"early-stop {unit}s" if best.held_out else f"fit {unit}s, nothing hidden"
+    per_unit = f"nats {'an' if unit == 'image' else 'a'} {unit}"
     for axis, name in zip(axes, ("loss", "reconstruction", "kl"), strict=False):
         axis.plot(steps, [getattr(look, f"train_{name}") for look in history], label="training")
         axis.plot(steps, [getattr(look, name) for look in history], label=whole)
         axis.axvline(best.step, color=LINE, linewidth=0.8, linestyle=":", label="kept")
-        axis.set(title=name.upper() if name == "kl" else name, xlabel="step", ylabel="nats a row")
+        axis.set(title=name.upper() if name == "kl" else name, xlabel="step", ylabel=per_unit)
     axes[0].legend(frameon=False)
     axes[3].plot(steps, [look.active_units for look in history], color=LINE)
-    axes[3].set(title="active units", xlabel="step", ylabel="latents that vary between rows")
+    axes[3].set(title="active units", xlabel="step", ylabel=f"latents that vary between {unit}s")
     axes[3].set_ylim(bottom=0)
     axes[3].yaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -78,8 +80,10 @@ def score_figure(detector: AnyDetector, evaluation: Evaluation) -> Figure:
     }
     # Anomalies can lie a thousand thresholds out: the axis bends beyond 2.
     shown = {name: _bent(calibration.margins(s)) for name, (s, _) in parts.items() if len(s)}
+    # A few scores in many bins look like a comb.
+    bins = int(np.clip(max(map(len, shown.values())) // 2, FEWEST_BINS, MOST_BINS))
     edges = np.linspace(
-        min(s.min() for s in shown.values()), max(s.max() for s in shown.values()) + 1e-9, 60
+        min(s.min() for s in shown.values()), max(s.max() for s in shown.values()) + 1e-9, bins
     )
     for name, values in shown.items():
         weights = np.full(len(values), 1 / len(values))

@@ -86,6 +86,8 @@ def _drawn(panel: Panel) -> Drawn:
     drawn = _of_kind(panel)
     drawn.title(panel.title).description(_description(panel)).datasource(SOURCE)
     drawn.unit(panel.unit).height(HEIGHT).span(panel.width)
+    if panel.needs is not None:
+        drawn.no_value(f"Needs: {panel.needs}")
     for ref, query in zip("ABCDEF", panel.queries, strict=False):
         drawn.with_target(_target(panel.kind, query, ref))
         if query.is_bound:
@@ -96,7 +98,7 @@ def _drawn(panel: Panel) -> Drawn:
 def _of_kind(panel: Panel) -> Drawn:
     match panel.kind:
         case Kind.NUMBER:
-            return stat.Panel()
+            return _number(panel.line)
         case Kind.TABLE:
             return table.Panel().with_transformation(LABELS_AS_COLUMNS)
         case Kind.HEATMAP:
@@ -105,22 +107,40 @@ def _of_kind(panel: Panel) -> Drawn:
             stacking = common.StackingConfig().mode(looks.StackingMode.NORMAL)
             return timeseries.Panel().stacking(stacking).fill_opacity(30)
         case Kind.LINES:
-            return _lines(panel.line)
+            return _lines(panel)
 
 
 LABELS_AS_COLUMNS = models.DataTransformerConfig(
-    "organize", options={"excludeByName": {"Time": True, "Value": True, "__name__": True}}
+    "organize", options={"excludeByName": dict.fromkeys(("Time", "Value", "__name__", "job"), True)}
 )
 
 
-def _lines(line: float | None) -> timeseries.Panel:
-    drawn = timeseries.Panel().fill_opacity(5)
+def _number(line: float | None) -> stat.Panel:
+    """Without colours of our own Grafana makes every number from 80 on red."""
     if line is None:
+        return stat.Panel().color_mode(looks.BigValueColorMode.NONE)
+    return stat.Panel().thresholds(_limits("red", line, "green"))
+
+
+def _lines(panel: Panel) -> timeseries.Panel:
+    drawn = timeseries.Panel().fill_opacity(5)
+    # What has no unit may be a score, whose zero says nothing.
+    if panel.unit != "short" or panel.line is not None:
+        drawn.axis_soft_min(0)
+    if panel.linear_to is not None:
+        scale = common.ScaleDistributionConfig().type(looks.ScaleDistribution.SYMLOG)
+        drawn.scale_distribution(scale.log(10).linear_threshold(panel.linear_to))
+    if panel.line is None:
         return drawn
-    steps = [models.Threshold(None, "transparent"), models.Threshold(line, "red")]
+    # Grafana draws a limit only where the axis reaches it.
+    drawn.axis_soft_max(panel.line).thresholds(_limits("transparent", panel.line, "red"))
     style = common.GraphThresholdsStyleConfig().mode(looks.GraphTresholdsStyleMode.DASHED)
-    limits = dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
-    return drawn.thresholds(limits).thresholds_style(style)
+    return drawn.thresholds_style(style)
+
+
+def _limits(below: str, line: float, above: str) -> dashboard.ThresholdsConfig:
+    steps = [models.Threshold(None, below), models.Threshold(line, above)]
+    return dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
 def _target(kind: Kind, query: Query, ref: str) -> prometheus.Dataquery:

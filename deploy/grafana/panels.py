@@ -1,4 +1,4 @@
-"""What the dashboard shows: four questions, and the panels that answer each of them.
+"""What the dashboard shows: questions, and the panels that answer each of them.
 
 Data only; `deploy.grafana.dashboard` makes Grafana's JSON of it.
 """
@@ -56,7 +56,8 @@ class Panel:
     Attributes:
         text: What is usual, and what is not.
         unit: One of Grafana's.
-        line: Where a limit is drawn.
+        line: Where a limit is drawn; a number below it is red.
+        linear_to: Beyond it the axis is logarithmic; None, linear throughout.
         width: Of 24.
     """
 
@@ -66,6 +67,7 @@ class Panel:
     kind: Kind = Kind.LINES
     unit: str = "short"
     line: float | None = None
+    linear_to: float | None = None
     width: int = 8
     needs: Needs | None = None
 
@@ -94,6 +96,13 @@ def ratio_of_small_p(histogram: str, p: float) -> str:
     return f"{small} / ({all_of_them} > 0) / {p:g}"
 
 
+def most(query: str) -> str:
+    """Of a query by column, the columns that have the most."""
+    return f"topk by (model) (8, {query})"
+
+
+MISSING = f"model_feature:anomaly_input_missing:ratio_increase1h{{{MODEL}}}"
+
 SCORE_SECONDS = (
     "sum by (le) (rate(http_request_duration_seconds_bucket"
     f'{{{HTTP}, handler=~".*(score|infer|invocations)"}}[{WINDOW}])'
@@ -104,8 +113,9 @@ IS_IT_UP = (
     Panel(
         "Replicas that answer",
         "Each has loaded and verified its model. None is an outage.",
-        (Query(f"sum(up{{{HTTP}}})", "replicas"),),
+        (Query(f"sum(up{{{HTTP}}}) or vector(0)", "replicas"),),
         Kind.NUMBER,
+        line=1,
         width=4,
     ),
     Panel(
@@ -143,6 +153,7 @@ IS_IT_UP = (
         ),
         unit="s",
         line=0.5,
+        linear_to=0.001,
     ),
     Panel(
         "Rows scored",
@@ -153,14 +164,14 @@ IS_IT_UP = (
                 "{{model}} {{version}}",
             ),
         ),
-        unit="ops",
+        unit="rowsps",
         width=12,
     ),
     Panel(
         "Rows not scored",
-        "By reason: the codes that callers are told.",
+        "By reason: the codes that callers are told. Empty while every row is scored.",
         (Query(rate("anomaly_rejected_rows_total", SERIES, "reason"), "{{reason}}"),),
-        unit="ops",
+        unit="rowsps",
         width=12,
     ),
 )
@@ -209,7 +220,7 @@ IS_IT_RIGHT = (
     ),
     Panel(
         "Median, p95 and p99 of the margin",
-        "Above the line rows are flagged.",
+        "Above the line rows are flagged. Ten is as far as it is told.",
         quantiles("anomaly_score_margin_ratio", SERIES, 0.5, 0.95, 0.99),
         line=1,
     ),
@@ -219,7 +230,7 @@ IS_IT_RIGHT = (
         "each for itself looks as ever and only what they have to do with each other has changed.",
         (
             Query(
-                f"max by (model, feature) (anomaly_feature_error_excess{{{SERIES}}})",
+                most(f"max by (model, feature) (anomaly_feature_error_excess{{{SERIES}}})"),
                 "{{model}} {{feature}}",
             ),
         ),
@@ -274,11 +285,11 @@ IS_IT_RIGHT = (
 IS_THE_INPUT_THE_SAME = (
     Panel(
         "Population stability index",
-        "Of each column against the rows that were fitted on: below 0.1 the same, above the line "
-        "another distribution.",
+        "Against the rows that were fitted on, of the eight columns that differ most: below 0.1 "
+        "the same, above the line another distribution.",
         (
             Query(
-                f"max by (model, feature) (anomaly_feature_drift_psi{{{SERIES}}})",
+                most(f"max by (model, feature) (anomaly_feature_drift_psi{{{SERIES}}})"),
                 "{{model}} {{feature}}",
             ),
         ),
@@ -286,10 +297,11 @@ IS_THE_INPUT_THE_SAME = (
     ),
     Panel(
         "Wasserstein distance",
-        "From the rows that were fitted on, in their standard deviations; of numbers.",
+        "From the rows that were fitted on, in their standard deviations; of the eight columns of "
+        "numbers that differ most.",
         (
             Query(
-                f"max by (model, feature) (anomaly_feature_drift_wasserstein{{{SERIES}}})",
+                most(f"max by (model, feature) (anomaly_feature_drift_wasserstein{{{SERIES}}})"),
                 "{{model}} {{feature}}",
             ),
         ),
@@ -301,15 +313,13 @@ IS_THE_INPUT_THE_SAME = (
     ),
     Panel(
         "Missing share by column",
-        "Of one hour, beside that of the rows that were fitted on. Ten points above it, and what "
-        "chance explains, make a ticket.",
+        "Of one hour, beside that of the rows that were fitted on; the eight columns with the most. "
+        "Ten points above it, and what chance explains, make a ticket.",
         (
+            Query(most(MISSING), "{{model}} {{feature}}"),
             Query(
-                f"model_feature:anomaly_input_missing:ratio_increase1h{{{MODEL}}}",
-                "{{model}} {{feature}}",
-            ),
-            Query(
-                f"model_feature:anomaly_input_missing_usual:ratio{{{MODEL}}}",
+                f"model_feature:anomaly_input_missing_usual:ratio{{{MODEL}}}"
+                f" and on (model, feature) {most(MISSING)}",
                 "{{model}} {{feature}} usually",
                 is_bound=True,
             ),
@@ -319,26 +329,27 @@ IS_THE_INPUT_THE_SAME = (
     ),
     Panel(
         "Unseen categories by column",
-        "Values that the model was not fitted on.",
+        "Rows with a value that the model was not fitted on; the eight columns with the most.",
         (
             Query(
-                rate("anomaly_input_unseen_category_total", SERIES, "model, feature"),
+                most(rate("anomaly_input_unseen_category_total", SERIES, "model, feature")),
                 "{{model}} {{feature}}",
             ),
         ),
-        unit="ops",
+        unit="rowsps",
         width=6,
     ),
     Panel(
         "Out of range by column",
-        "Numbers far outside what the model was fitted on: often a change of unit.",
+        "Rows with a number far outside what the model was fitted on, often a change of unit; the "
+        "eight columns with the most.",
         (
             Query(
-                rate("anomaly_input_out_of_range_total", SERIES, "model, feature"),
+                most(rate("anomaly_input_out_of_range_total", SERIES, "model, feature")),
                 "{{model}} {{feature}}",
             ),
         ),
-        unit="ops",
+        unit="rowsps",
         width=6,
     ),
     Panel(
@@ -364,6 +375,7 @@ IS_THE_INPUT_THE_SAME = (
         "a thousand ever crosses the line; beyond it there is a ticket.",
         (Query(f"anomaly_exchangeability_log10_martingale{{{SERIES}}}", "{{model}} {{instance}}"),),
         line=3,
+        linear_to=1,
         width=24,
     ),
 )
@@ -407,10 +419,11 @@ IS_THERE_ROOM = (
     ),
     Panel(
         "Time by phase",
-        "Seconds of each second; decode and respond are of requests, forward is the model.",
+        "Share of the time, over all replicas; decode and respond are of requests, forward is the "
+        "model.",
         (Query(rate("anomaly_inference_seconds_sum", SERIES, "phase"), "{{phase}}"),),
         Kind.STACKED,
-        "s",
+        "percentunit",
     ),
     Panel(
         "Rows of a batch",
@@ -425,9 +438,8 @@ IS_THERE_ROOM = (
     ),
     Panel(
         "Processor",
-        "Seconds of each second, by replica.",
+        "Cores in use, by replica.",
         (Query(rate("process_cpu_seconds_total", HTTP, "instance"), "{{instance}}"),),
-        unit="s",
     ),
     Panel(
         "Memory",
@@ -479,7 +491,6 @@ WHICH_MODEL = (
                 f"(anomaly_model_calibrated_timestamp_seconds{{{SERIES}}})) / 86400"
             ),
         ),
-        unit="d",
         line=90,
     ),
     Panel(
@@ -492,7 +503,7 @@ WHICH_MODEL = (
             ),
         ),
         Kind.STACKED,
-        "ops",
+        "rowsps",
         needs=Needs.CHALLENGER,
     ),
     Panel(
@@ -517,7 +528,7 @@ WHICH_MODEL = (
                 "{{model}} {{outcome}}",
             ),
         ),
-        unit="ops",
+        unit="rowsps",
         needs=Needs.CHALLENGER,
     ),
 )
@@ -546,7 +557,7 @@ BATCH_JOBS = (
                 "{{job}}",
             ),
         ),
-        unit="ops",
+        unit="rowsps",
         needs=Needs.BATCH,
     ),
 )

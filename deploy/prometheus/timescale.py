@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from deploy.grafana.panels import VARIABLES
+
 SCALED = {
     "1m": "4s",
     "2m": "4s",
@@ -24,3 +26,10 @@ def scaled(text: str) -> str:
     """Rules or queries with their windows, offsets and `for` scaled; names stay."""
     spans = re.compile(r"(?<=\[)\w+(?=[\]:])|(?<=offset )\w+|(?<=for: )\w+")
     return spans.sub(lambda span: SCALED[span[0]], text)
+
+
+def asked(expr: str) -> str:
+    """A query of the dashboard as Grafana sends it with everything selected, scaled."""
+    for name, value in {"__rate_interval": "1m", **dict.fromkeys(VARIABLES, ".*")}.items():
+        expr = expr.replace(f"${name}", value)
+    return scaled(expr)

@@ -19,7 +19,7 @@ from anomaly.data.splits import split_rows
 from anomaly.fitting import FitConfig
 from anomaly.scores import NegativeELBO
 from deploy.grafana.panels import ANNOTATIONS, ROWS, VARIABLES, Needs, Panel, Query
-from deploy.prometheus.timescale import scaled
+from deploy.prometheus.timescale import asked, scaled
 from tests.deploy.monitoring import (
     Prometheus,
     Traffic,
@@ -168,13 +168,6 @@ def test_calls_over_grpc_are_requests(watched: Watched) -> None:
     (found,) = watched.prometheus.query(scaled(f"job:requests:rate10m / {over_http}"))
 
     assert 1.5 < float(found["value"][1]) < 2.5
-
-
-def asked(expr: str) -> str:
-    """A query of the dashboard as Grafana sends it, with everything selected."""
-    for name, value in {"__rate_interval": "1m", **dict.fromkeys(VARIABLES, ".*")}.items():
-        expr = expr.replace(f"${name}", value)
-    return scaled(expr)
 
 
 def queries() -> list[tuple[Panel, Query]]:
