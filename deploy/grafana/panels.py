@@ -313,7 +313,7 @@ IS_THE_INPUT_THE_SAME = (
     ),
     Panel(
         "Missing share by column",
-        "Of one hour, beside that of the rows that were fitted on; the eight columns with the most. "
+        "Of one hour, beside that of the fit rows; the eight columns with the most. "
         "Ten points above it, and what chance explains, make a ticket.",
         (
             Query(most(MISSING), "{{model}} {{feature}}"),
