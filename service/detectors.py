@@ -52,13 +52,15 @@ class Served:
         return self.detector.backend.device
 
     @property
-    def calibrated_at(self) -> float:
+    def trained_at(self) -> float:
         """Seconds since 1970; NaN if the card tells no time."""
+        return _seconds(self.detector.card.created)
+
+    @property
+    def calibrated_at(self) -> float:
+        """The same, at first or anew."""
         card = self.detector.card
-        try:
-            return datetime.fromisoformat(card.calibrated or card.created).timestamp()
-        except ValueError:
-            return float("nan")
+        return _seconds(card.calibrated or card.created)
 
     @property
     def unit(self) -> str:
@@ -69,6 +71,13 @@ class Served:
         """Log that this is what is served from now on."""
         names = {"model": self.name, "version": self.version, "digest": self.digest}
         log.info("version %s of %s is served", self.version, self.name, extra=names)
+
+
+def _seconds(time: str) -> float:
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return float("nan")
 
 
 def open_directory(directory: Path, device: Device) -> Served:

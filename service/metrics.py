@@ -153,12 +153,27 @@ class Metrics:
             registry.register(family)
             family.labels(NO_HANDLER)
         registry.register(self._call_seconds)
+        self._gpu_memory: Gauge | None = None
         self._answered: dict[tuple[str, str, int], Counter] = {}
 
     def of(self, model: str) -> ModelMetrics:
         """Those of one model, the same at every call: its versions share them."""
         found = self._models.get(model)
         return found or self._models.setdefault(model, ModelMetrics(self.families, model))
+
+    def held_on_gpu(self, read: Callable[[], float]) -> None:
+        """From now on tell how many bytes of the GPU this process holds.
+
+        Args:
+            read: Asked at every scrape.
+        """
+        if self._gpu_memory is None:
+            self._gpu_memory = Gauge(
+                "anomaly_gpu_memory_bytes",
+                "Of the GPU, held by this process for all its models.",
+                registry=self.registry,
+            )
+        self._gpu_memory.set_function(read)
 
     def request_answered(
         self, handler: str, method: str, status: int, seconds: float, body_bytes: int
@@ -236,6 +251,7 @@ class Families:
             "The same of the share of p-values up to 0.05, over 0.05.",
             "bound",
         )
+        self.trained = gauge("anomaly_model_trained_timestamp_seconds", "When it was trained.")
         self.calibrated = gauge(
             "anomaly_model_calibrated_timestamp_seconds",
             "When it was calibrated, at first or anew.",
@@ -337,6 +353,7 @@ class ModelMetrics:
         calibration: Calibration,
         *,
         info: Mapping[str, str],
+        trained_at: float,
         calibrated_at: float,
         loaded_at: float,
         features: Sequence[str],
@@ -350,7 +367,7 @@ class ModelMetrics:
 
         Args:
             info: The labels of `anomaly_model_info`, `INFO`.
-            calibrated_at, loaded_at: Seconds since 1970, UTC.
+            trained_at, calibrated_at, loaded_at: Seconds since 1970, UTC.
             features: Names that may be labels; what else is remarked shares one.
             queue_rows, drift: Asked at every scrape.
             usually_missing: By feature, the share of the fit rows that lacked a value.
@@ -365,6 +382,7 @@ class ModelMetrics:
             families.info.remove(*self._info)
         self._info = (model, *(info[name] for name in INFO))
         families.info.labels(*self._info).set(1)
+        families.trained.labels(model).set(trained_at)
         families.calibrated.labels(model).set(calibrated_at)
         families.loaded.labels(model).set(loaded_at)
         families.queue_rows.labels(model).set_function(queue_rows)

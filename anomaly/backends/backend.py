@@ -125,6 +125,15 @@ class Backend:
         decoded = self._in_blocks(self._decode_block, arrays)
         return [array.astype(np.float64) for array in decoded]
 
+    @property
+    def device_bytes(self) -> int:
+        """Memory of the GPU that this process holds, for all its models; 0 without one."""
+        if self.device == "cpu":
+            return 0
+        from anomaly.backends.torch_backend import cuda_bytes
+
+        return cuda_bytes()
+
     def _in_blocks(
         self, function: Callable[[tuple[Values, ...]], list[Values]], arrays: tuple[Values, ...]
     ) -> list[Values]:

@@ -12,6 +12,11 @@ def torch_ops(device: str) -> TorchOps:
     return TorchOps(torch.device(device), for_scoring=True)
 
 
+def cuda_bytes() -> int:
+    """Memory of the GPU that torch holds in this process, used or kept for the next batch."""
+    return int(torch.cuda.memory_reserved())
+
+
 def torch_sees_cuda() -> bool:
     """Whether torch was built for CUDA and finds a device."""
     return bool(torch.cuda.is_available())

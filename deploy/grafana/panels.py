@@ -458,8 +458,11 @@ IS_THERE_ROOM = (
     ),
     Panel(
         "GPU memory",
-        "From dcgm-exporter: in use.",
-        (Query("DCGM_FI_DEV_FB_USED * 2^20", "{{Hostname}} {{gpu}}"),),
+        "Of all programs, from dcgm-exporter, and what the service holds.",
+        (
+            Query("DCGM_FI_DEV_FB_USED * 2^20", "{{Hostname}} {{gpu}}"),
+            Query(f"anomaly_gpu_memory_bytes{{{HTTP}}}", "{{instance}}"),
+        ),
         unit="bytes",
         width=6,
         needs=Needs.GPU,
@@ -483,13 +486,15 @@ WHICH_MODEL = (
         (Query(f"anomaly_model_stale{{{SERIES}}}", "{{model}} {{instance}}"),),
     ),
     Panel(
-        "Days since calibration",
-        "Above the line there is a ticket: what is normal may have changed since.",
-        (
+        "Days since training, and since calibration",
+        "Calibrated longer ago than the line, there is a ticket: what is normal may have changed.",
+        tuple(
             Query(
-                "(time() - max by (model) "
-                f"(anomaly_model_calibrated_timestamp_seconds{{{SERIES}}})) / 86400"
-            ),
+                f"(time() - max by (model) (anomaly_model_{what}_timestamp_seconds{{{SERIES}}}))"
+                " / 86400",
+                f"{{{{model}}}} {what}",
+            )
+            for what in ("trained", "calibrated")
         ),
         line=90,
     ),

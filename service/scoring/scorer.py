@@ -163,6 +163,9 @@ class Scorer(Generic[Job, Result]):
         """This is what is served from now on: let whoever asks and the metrics know."""
         served = self.served
         self.hosted.scorer = self
+        if served.device != "cpu":
+            backend = served.detector.backend
+            self.common.metrics.held_on_gpu(lambda: backend.device_bytes)
         self.metrics.serving(
             served.detector.calibration,
             info={
@@ -172,6 +175,7 @@ class Scorer(Generic[Job, Result]):
                 "digest": served.digest,
                 "device": served.device,
             },
+            trained_at=served.trained_at,
             calibrated_at=served.calibrated_at,
             loaded_at=served.loaded_at.timestamp(),
             features=self._features,

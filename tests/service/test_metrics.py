@@ -261,6 +261,8 @@ def test_what_an_alert_compares_with_is_told(caller: Caller, detector: Detector)
     ] == ratio
     assert found[("anomaly_queue_limit_rows", (PUMPS,))] == Queue().max_rows
     calibrated = found[("anomaly_model_calibrated_timestamp_seconds", (PUMPS,))]
+    assert found[("anomaly_model_trained_timestamp_seconds", (PUMPS,))] == calibrated
+    assert ("anomaly_gpu_memory_bytes", ()) not in found
     assert time() - 3600 < calibrated <= found[("anomaly_model_loaded_timestamp_seconds", (PUMPS,))]
 
 
@@ -337,6 +339,7 @@ def test_another_version_leaves_nothing_of_the_columns_before(detector: Detector
         metrics.of("pumps").serving(
             detector.calibration,
             info=INFO,
+            trained_at=0.0,
             calibrated_at=0.0,
             loaded_at=0.0,
             features=tuple(shares),
@@ -362,6 +365,7 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
     pumps.serving(
         detector.calibration,
         info=INFO,
+        trained_at=0.0,
         calibrated_at=0.0,
         loaded_at=0.0,
         features=wide.names,
@@ -460,6 +464,7 @@ def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Det
         metrics.of("pumps").serving(
             detector.calibration,
             info={**INFO, "version": version},
+            trained_at=0.0,
             calibrated_at=0.0,
             loaded_at=float(version),
             features=(),
@@ -475,3 +480,15 @@ def test_counts_of_a_version_are_kept_until_the_one_after_the_next(detector: Det
         assert f'version="{version}"' in text.split("anomaly_model_info{")[1].splitlines()[0]
 
     assert kept == [["1"], ["1", "2"], ["2", "3"], ["3", "4"], ["4", "5"]]
+
+
+def test_memory_of_the_gpu_is_read_at_each_scrape_and_only_where_there_is_one() -> None:
+    metrics = Metrics()
+    assert "anomaly_gpu_memory_bytes" not in generate_latest(metrics.registry).decode()
+
+    held = iter([1024.0, 2048.0])
+    for _ in range(2):  # another version, on the same GPU
+        metrics.held_on_gpu(lambda: next(held))
+
+    assert "anomaly_gpu_memory_bytes 1024.0" in generate_latest(metrics.registry).decode()
+    assert "anomaly_gpu_memory_bytes 2048.0" in generate_latest(metrics.registry).decode()

@@ -60,3 +60,12 @@ def test_torch_gives_a_row_the_same_bits_in_every_batch(detector: Detector) -> N
 def test_a_gpu_is_seen_if_torch_sees_one() -> None:
     assert torch_sees_cuda() == torch.cuda.is_available()
     assert torch_ops("cpu").array(np.ones(2, np.float32)).device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_model_on_a_gpu_holds_memory_there(detector: Detector) -> None:
+    on_gpu = detector.on(device=Device.CUDA)
+    weights = sum(value.nbytes for value in detector.model.first.values())
+
+    assert on_gpu.backend.device_bytes >= weights
+    assert detector.on(device=Device.CPU).backend.device_bytes == 0
