@@ -30,7 +30,17 @@ LONGEST = 2_000
 DEEPEST = 20
 """Frames of one exception, the innermost ones."""
 
-FIELDS = ("model", "version", "digest", "handler", "method", "status", "seconds", "body_bytes")
+FIELDS = (
+    "model",
+    "version",
+    "digest",
+    "handler",
+    "method",
+    "status",
+    "grpc_code",
+    "seconds",
+    "body_bytes",
+)
 """What may be given as `extra`; anything else is left out."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -105,6 +115,19 @@ def answered(handler: str, method: str, status: int, seconds: float, body_bytes:
             "handler": handler,
             "method": method,
             "status": status,
+            "seconds": round(seconds, 6),
+            "body_bytes": body_bytes,
+        },
+    )
+
+
+def call_answered(handler: str, grpc_code: str, seconds: float, body_bytes: int) -> None:
+    """Log a call of gRPC; `handler` is the path of a method that there is."""
+    logging.getLogger(LOGGER).info(
+        "answered",
+        extra={
+            "handler": handler,
+            "grpc_code": grpc_code,
             "seconds": round(seconds, 6),
             "body_bytes": body_bytes,
         },

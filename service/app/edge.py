@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
 from service.app.lane import ADMITTED, Lane
-from service.app.own_headers import Headers, own_headers, request_of
 from service.logs import REQUEST, answered
 from service.metrics import NO_HANDLER
 from service.routes import SCORE_PATH, SCORE_TEMPLATE
@@ -29,6 +28,7 @@ from service.routes.problems import MEDIA_TYPE, logged, response_for, response_t
 from service.scoring.images import Images
 from service.scoring.scorer import Scorer
 from service.scoring.tables import Tables
+from service.wire.own_headers import Headers, own_headers, request_of
 
 KEPT_HEADERS = ("allow", "content-range", "retry-after")
 """Of an answer of the framework's that is replaced by a problem document."""

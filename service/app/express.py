@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.app.edge import CLIENT_CLOSED_REQUEST
 from service.app.lane import HEADERS, Lane, Passenger
-from service.app.own_headers import Headers, own_headers, request_of
 from service.logs import REQUEST, Request
 from service.scoring.compute import Result
+from service.wire.own_headers import Headers, own_headers, request_of
 
 ODD_HEADERS = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 """Whatever they ask for, the application knows."""

@@ -12,7 +12,6 @@ from fastapi import Response
 
 from anomaly.errors import AnomalyError
 from service.access.gate import Gate
-from service.app.own_headers import Headers
 from service.batcher import Overloaded
 from service.logs import answered
 from service.routes.body import JSON_TYPE
@@ -21,6 +20,7 @@ from service.routes.problems import logged, response_to
 from service.scoring.compute import Result
 from service.scoring.memory import Share
 from service.scoring.tables import LARGE_BODY_BYTES, Tables
+from service.wire.own_headers import Headers
 from service.wire.request import ScoreRequest
 
 ADMITTED = "admitted"
