@@ -15,11 +15,14 @@ import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Trace
 
 LOGGER = "service"
 """The name of the service's own logger."""
@@ -64,10 +67,12 @@ class Request:
 
     Attributes:
         traceparent: Of the caller, if it sent one that is valid.
+        trace: What has its spans; None where there are none.
     """
 
     request_id: str
     traceparent: str | None
+    trace: Trace | None = None
 
 
 REQUEST: ContextVar[Request | None] = ContextVar("request", default=None)
@@ -141,6 +146,8 @@ def add_request(_: Any, __: str, event: EventDict) -> EventDict:
         event["request_id"] = request.request_id
         if request.traceparent is not None:
             _, event["trace_id"], event["parent_id"], _ = request.traceparent.split("-")
+        if request.trace is not None:
+            event["trace_id"], event["span_id"] = request.trace.trace_id, request.trace.span_id
     return event
 
 

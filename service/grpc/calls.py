@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from service.access.gate import Gate
 from service.access.keys import Role
 from service.grpc.inference import metadata_of, parsed, read_request, response_of
 from service.grpc.messages import MESSAGES
-from service.grpc.names import names_of, told
+from service.grpc.names import TRACESTATE, names_of, told
 from service.grpc.refusals import Refusal, UnknownMethod, refusal_of
 from service.logs import LOGGER, REQUEST, Request, call_answered
 from service.metrics import GRPC_SERVICE, NO_HANDLER
@@ -27,6 +27,7 @@ from service.scoring.images import Images
 from service.scoring.memory import Share
 from service.scoring.scorer import Common
 from service.scoring.tables import LARGE_BODY_BYTES, Tables
+from service.tracing.semantics import rpc_begun, rpc_ended
 
 Method: TypeAlias = Callable[[bytes], Awaitable[Any]]
 """From the bytes of a message to the message that answers it."""
@@ -112,20 +113,28 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
         raise AssertionError("a call that was ended does not go on")
 
     def _begun(self, name: str, metadata: Mapping[str, Any]) -> Call:
-        """The call, known to the log from now on."""
+        """The call, known to the log from now on, and to traces if it may score."""
         names, started = names_of(metadata), perf_counter()
+        role, _ = self._methods.get(name, (None, None))
+        if self._common.tracing is not None and role is Role.SCORE:
+            begun = rpc_begun(GRPC_SERVICE, name, request_id=names.request_id)
+            tracestate = str(metadata.get(TRACESTATE, ""))
+            trace = self._common.tracing.begin(begun, started, names.traceparent, tracestate)
+            names = replace(names, trace=trace)
         REQUEST.set(names)
         method = name if name in self._methods else NO_HANDLER
         return Call(method, str(metadata.get("authorization", "")), names, started)
 
     def _count(self, call: Call, code: grpc.StatusCode) -> None:
-        """Add the call to the metrics, and to the log if that was asked for."""
+        """Add the call to the metrics, and to log and traces if that was asked for."""
         seconds = perf_counter() - call.started
         self._common.metrics.call_answered(call.method, code.name, seconds)
         if self._common.settings.access_log:
             is_known = call.method != NO_HANDLER
             handler = f"/{GRPC_SERVICE}/{call.method}" if is_known else NO_HANDLER
             call_answered(handler, code.name, seconds, call.body_bytes)
+        if call.names.trace is not None:
+            call.names.trace.end(rpc_ended(code.name, code.value[0]))
 
     async def _reply(self, call: Call, context: Any) -> bytes:
         role, method = self._methods.get(call.method, (Role.READ, None))
@@ -202,4 +211,5 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
         schema, limits = tables.detector.schema, tables.settings.limits
         request = await tables.read(lambda: read_request(sent, schema, limits), len(body))
         result = await tables.result(request, explain=request.explain, every=True)
-        return response_of(request, *outputs_to(tables, request, result))
+        with tables.scorer.phase("respond"):
+            return response_of(request, *outputs_to(tables, request, result))

@@ -8,6 +8,7 @@ from typing import Any
 from service.logs import Request
 from service.wire.own_headers import request_of
 
+TRACESTATE = "tracestate"
 _NAMES = ("x-request-id", "traceparent")
 
 

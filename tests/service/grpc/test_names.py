@@ -1,4 +1,4 @@
-"""What names a call: in its answer, and in the log, as over HTTP."""
+"""What names a call: in its answer, in the log, and in traces, as over HTTP."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import StatusCode
 from tritonclient.grpc import service_pb2 as triton
 
+from service.tracing.semantics import rpc_ended
 from tests.service.grpc.calling import MATRIX, Line, line, matrix
-from tests.service.test_logs import TRACE, TRACEPARENT
+from tests.service.tracing.collector import attributes_of, collecting
+from tests.service.tracing.recording import PARENT, TRACE, TRACEPARENT
 
-PARENT = "b7ad6b7169203331"
 MODEL_READY = triton.ModelReadyRequest(name="valves")
 INFER = "inference.GRPCInferenceService/ModelInfer"
 
@@ -78,3 +80,38 @@ def test_calls_are_logged_where_requests_are(numbers_artifact: Path) -> None:
 
 def test_calls_are_logged_only_when_asked_for(numbers_artifact: Path) -> None:
     assert logged_by(numbers_artifact, [("ModelInfer", matrix())]) == []
+
+
+def test_the_span_of_a_call_says_what_it_was(
+    numbers_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that does not score has none."""
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        calls = [("ModelInfer", matrix()), ("ModelReady", MODEL_READY), ("ModelInfer", b"\xff")]
+        logged_by(numbers_artifact, calls)
+
+    answered, refused = collector.servers
+    assert attributes_of(answered) == {
+        "rpc.system": "grpc",
+        "rpc.service": "inference.GRPCInferenceService",
+        "rpc.method": "ModelInfer",
+        "rpc.grpc.status_code": 0,
+        "anomaly.request_id": "r-1",
+    }
+    assert (answered.name, answered.trace_id.hex(), answered.parent_span_id.hex()) == (
+        INFER,
+        TRACE,
+        PARENT,
+    )
+    assert collector.below(answered) == ["decode", "queue", "forward", "respond"]
+    assert attributes_of(refused)["rpc.grpc.status_code"] == 3
+    assert refused.status.code == StatusCode.UNSET.value
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [("INTERNAL", "INTERNAL"), ("UNAVAILABLE", "UNAVAILABLE"), ("NOT_FOUND", None), ("OK", None)],
+)
+def test_what_is_no_fault_of_the_callers_is_an_error(code: str, fault: str | None) -> None:
+    assert rpc_ended(code, 0).fault == fault
