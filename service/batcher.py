@@ -14,11 +14,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
 
 from anomaly.errors import AnomalyError
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Trace
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -46,12 +49,16 @@ class BatchReport:
 
     Attributes:
         waits: Seconds that each of its requests waited.
-        seconds: That the computation took.
+        started: When the computation began, by `perf_counter`.
+        seconds: That it took.
+        traced: Those requests that have spans, each with the time since which it waited.
     """
 
     rows: int
     waits: Sequence[float]
+    started: float
     seconds: float
+    traced: Sequence[tuple[Trace, float]] = ()
 
 
 class _Ticket(Struct, Generic[Job, Result], frozen=True):
@@ -60,6 +67,7 @@ class _Ticket(Struct, Generic[Job, Result], frozen=True):
     is_quick: bool
     since: float
     future: asyncio.Future[Result]
+    trace: Trace | None = None
 
 
 class Batcher(Generic[Job, Result]):
@@ -128,11 +136,14 @@ class Batcher(Generic[Job, Result]):
                 rows,
             )
 
-    def enqueue(self, job: Job, rows: int, *, is_slow: bool = False) -> asyncio.Future[Result]:
+    def enqueue(
+        self, job: Job, rows: int, *, is_slow: bool = False, trace: Trace | None = None
+    ) -> asyncio.Future[Result]:
         """The result of one job, when there is one; cancelled before, it is not computed.
 
         Args:
             is_slow: Whether its rows take longer than others.
+            trace: Of the request; the report of its batch has it.
 
         Raises:
             Overloaded: the queue is full, or closed.
@@ -145,7 +156,7 @@ class Batcher(Generic[Job, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         is_quick = rows <= self._quick_rows and not is_slow
-        self._waiting.append(_Ticket(job, rows, is_quick, perf_counter(), future))
+        self._waiting.append(_Ticket(job, rows, is_quick, perf_counter(), future, trace))
         self._waiting_rows += rows
         if not self._is_busy:
             self._is_busy = True
@@ -195,7 +206,8 @@ class Batcher(Generic[Job, Result]):
         loop = asyncio.get_running_loop()
         loop.call_soon(loop.call_soon, self._begin)
         waits = [started - ticket.since for ticket in batch]
-        self._on_batch(BatchReport(rows, waits, perf_counter() - started))
+        traced = [(ticket.trace, ticket.since) for ticket in batch if ticket.trace is not None]
+        self._on_batch(BatchReport(rows, waits, started, perf_counter() - started, traced))
 
     def _take(self) -> tuple[list[_Ticket[Job, Result]], int]:
         """The next batch and its rows, quick ones or others; jobs that nobody waits for any more,

@@ -51,6 +51,7 @@ def serve(
     from service.app.server import Server
     from service.origin import open_model
     from service.settings import read_settings
+    from service.tracing.configuration import tracing
 
     settings = read_settings(
         models=models or None,
@@ -66,8 +67,9 @@ def serve(
         docs=False if no_docs else None,
     )
     logs.configure(settings.log_format)
+    traces = tracing()
     opened = [open_model(model, settings.device, settings.cache) for model in settings.models]
-    server = Server(settings, opened)
+    server = Server(settings, opened, traces)
     for model in opened:
         typer.echo(described(model.served))
     typer.echo(f"API      {server.url}/v1/score")

@@ -15,11 +15,14 @@ import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Trace
 
 LOGGER = "service"
 """The name of the service's own logger."""
@@ -30,7 +33,17 @@ LONGEST = 2_000
 DEEPEST = 20
 """Frames of one exception, the innermost ones."""
 
-FIELDS = ("model", "version", "digest", "handler", "method", "status", "seconds", "body_bytes")
+FIELDS = (
+    "model",
+    "version",
+    "digest",
+    "handler",
+    "method",
+    "status",
+    "grpc_code",
+    "seconds",
+    "body_bytes",
+)
 """What may be given as `extra`; anything else is left out."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -54,10 +67,12 @@ class Request:
 
     Attributes:
         traceparent: Of the caller, if it sent one that is valid.
+        trace: What has its spans; None where there are none.
     """
 
     request_id: str
     traceparent: str | None
+    trace: Trace | None = None
 
 
 REQUEST: ContextVar[Request | None] = ContextVar("request", default=None)
@@ -111,6 +126,19 @@ def answered(handler: str, method: str, status: int, seconds: float, body_bytes:
     )
 
 
+def call_answered(handler: str, grpc_code: str, seconds: float, body_bytes: int) -> None:
+    """Log a call of gRPC; `handler` is the path of a method that there is."""
+    logging.getLogger(LOGGER).info(
+        "answered",
+        extra={
+            "handler": handler,
+            "grpc_code": grpc_code,
+            "seconds": round(seconds, 6),
+            "body_bytes": body_bytes,
+        },
+    )
+
+
 def add_request(_: Any, __: str, event: EventDict) -> EventDict:
     """Which request this is about."""
     request = REQUEST.get()
@@ -118,6 +146,8 @@ def add_request(_: Any, __: str, event: EventDict) -> EventDict:
         event["request_id"] = request.request_id
         if request.traceparent is not None:
             _, event["trace_id"], event["parent_id"], _ = request.traceparent.split("-")
+        if request.trace is not None:
+            event["trace_id"], event["span_id"] = request.trace.trace_id, request.trace.span_id
     return event
 
 

@@ -32,6 +32,8 @@ def create_app(served: Served, common: Common, gate: Gate | None = None) -> Edge
         "title": TITLE,
         # A redirect would repeat the caller's Host header.
         "redirect_slashes": False,
+        # Spans come from the edge. The framework's own would tell what exceptions say.
+        "telemetry": {"tracing": False, "metrics": False, "logs": False},
     }
     app = (
         FastAPIOffline(**options)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
@@ -19,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
 from service.app.lane import ADMITTED, Lane
-from service.app.own_headers import Headers, own_headers, request_of
 from service.logs import REQUEST, answered
 from service.metrics import NO_HANDLER
 from service.routes import SCORE_PATH, SCORE_TEMPLATE
@@ -29,6 +29,11 @@ from service.routes.problems import MEDIA_TYPE, logged, response_for, response_t
 from service.scoring.images import Images
 from service.scoring.scorer import Scorer
 from service.scoring.tables import Tables
+from service.tracing.semantics import http_begun, http_ended
+from service.wire.own_headers import Headers, own_headers, request_of
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Tracing
 
 KEPT_HEADERS = ("allow", "content-range", "retry-after")
 """Of an answer of the framework's that is replaced by a problem document."""
@@ -48,6 +53,7 @@ class Edge:
         direct: By path, what answers without it.
         scoring: Those paths that score.
         gate: Whom it lets pass; None lets everyone.
+        tracing: Where the spans of requests that score go.
         lanes: By URL, what answers usual score requests sooner; see `service.app.express`.
     """
 
@@ -63,6 +69,7 @@ class Edge:
         self.direct = direct
         self.scoring = frozenset(path for path, way in direct.items() if way.scores)
         self.gate = gate
+        self.tracing = requests.scorer.common.tracing
         self.lanes = lanes_of(requests, gate) if isinstance(requests, Tables) else {}
 
     @property
@@ -75,6 +82,8 @@ class Edge:
             await self.app(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, self.scorer)
+        if self.tracing is not None and scope["path"] in self.scoring:
+            exchange.trace(self.tracing, self.direct[scope["path"]].template)
         try:
             if self.gate is not None and ADMITTED not in scope["state"]:
                 given = exchange.headers.get(b"authorization", b"").decode("latin-1")
@@ -134,6 +143,21 @@ class Exchange:
         self._send = send
         self._replaced = False
 
+    def trace(self, tracing: Tracing, template: str) -> None:
+        """Give it a span, under which the log will have it, too."""
+        begun = http_begun(
+            self.scope["method"],
+            template,
+            path=self.scope["path"],
+            scheme=self.scope["scheme"],
+            version=self.scope["http_version"],
+            request_id=self.request_id,
+        )
+        tracestate = self.headers.get(b"tracestate", b"").decode("latin-1")
+        trace = tracing.begin(begun, self.started, self.names.traceparent, tracestate)
+        self.names = replace(self.names, trace=trace)
+        REQUEST.set(self.names)
+
     async def receive(self) -> Message:
         """What the application receives, counted."""
         message = await self._receive()
@@ -190,7 +214,7 @@ class Exchange:
         await self.answer(response)
 
     def count(self) -> None:
-        """Add the request to the metrics, and to the log if that was asked for."""
+        """Add the request to the metrics, and to log and traces if that was asked for."""
         handler = self.handler or str(getattr(self.scope.get("route"), "path", NO_HANDLER))
         method, seconds = self.scope["method"], perf_counter() - self.started
         self.scorer.common.metrics.request_answered(
@@ -198,6 +222,8 @@ class Exchange:
         )
         if self.scorer.common.settings.access_log:
             answered(handler, method, self.status, seconds, self.body_bytes)
+        if self.names.trace is not None:
+            self.names.trace.end(http_ended(self.status, self.body_bytes))
 
     async def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         self.status = status

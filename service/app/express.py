@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.app.edge import CLIENT_CLOSED_REQUEST
 from service.app.lane import HEADERS, Lane, Passenger
-from service.app.own_headers import Headers, own_headers, request_of
-from service.logs import REQUEST, Request
+from service.logs import REQUEST
 from service.scoring.compute import Result
+from service.wire.own_headers import Headers, own_headers
 
 ODD_HEADERS = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 """Whatever they ask for, the application knows."""
@@ -33,12 +33,10 @@ class Ride:
         disconnected, response_complete: As uvicorn sets and reads them.
     """
 
-    def __init__(
-        self, passenger: Passenger, names: Request, started: float, keep_alive: bool
-    ) -> None:
+    def __init__(self, passenger: Passenger, started: float, keep_alive: bool) -> None:
         self.passenger = passenger
-        self.names = names
-        self.request_id = names.request_id
+        self.names = passenger.names
+        self.request_id = passenger.names.request_id
         self.started = started
         self.keep_alive = keep_alive
         self.disconnected = False
@@ -118,11 +116,10 @@ class ExpressHttp(HttpToolsProtocol):
         headers = dict(reversed(self.headers))
         if not ODD_HEADERS.isdisjoint(headers):
             return False
-        passenger = lane.enter(headers, self._body, self.scope["state"])
+        passenger = lane.enter(headers, self._body, self.scope["state"], started)
         if passenger is None:
             return False
-        keep_alive = self.parser.should_keep_alive()
-        ride = Ride(passenger, request_of(headers), started, keep_alive)
+        ride = Ride(passenger, started, self.parser.should_keep_alive())
         self.cycle = ride  # type: ignore[assignment]
         passenger.future.add_done_callback(partial(self._arrive, lane, ride))
         return True

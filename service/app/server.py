@@ -29,6 +29,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.grpc.server import GrpcServer
+    from service.tracing.spans import Tracing
 
 BACKLOG = 2048
 
@@ -79,12 +80,18 @@ class DrainingServer(uvicorn.Server):
 class Server:
     """The service and its metrics, listening; nothing is answered before `run`.
 
+    Args:
+        tracing: Where the spans of requests go.
+
     Raises:
         ConfigInvalid: an address that cannot be listened on, or two models of the same name.
     """
 
-    def __init__(self, settings: Settings, opened: Sequence[Opened]) -> None:
-        common = Common(settings)
+    def __init__(
+        self, settings: Settings, opened: Sequence[Opened], tracing: Tracing | None = None
+    ) -> None:
+        common = Common(settings, tracing)
+        self._tracing = tracing
         gate = None if settings.keys is None else Gate(KeyFile(settings.keys))
         switches = [Switch(model.served, common, gate) for model in opened]
         self.models = Models(switches)
@@ -122,6 +129,8 @@ class Server:
                 following.stop()
             self._metrics.shutdown()
             self._metrics.server_close()
+            if self._tracing is not None:
+                self._tracing.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

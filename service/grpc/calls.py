@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from secrets import token_hex
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -17,8 +17,9 @@ from service.access.gate import Gate
 from service.access.keys import Role
 from service.grpc.inference import metadata_of, parsed, read_request, response_of
 from service.grpc.messages import MESSAGES
+from service.grpc.names import TRACESTATE, names_of, told
 from service.grpc.refusals import Refusal, UnknownMethod, refusal_of
-from service.logs import LOGGER, REQUEST, Request
+from service.logs import LOGGER, REQUEST, Request, call_answered
 from service.metrics import GRPC_SERVICE, NO_HANDLER
 from service.routes.inference import LOOKS_AT_IMAGES, model_info, outputs_to, server_info
 from service.routes.problems import BodyTooSlow, BodyUnreadable, MediaTypeRefused, NotReady
@@ -26,11 +27,29 @@ from service.scoring.images import Images
 from service.scoring.memory import Share
 from service.scoring.scorer import Common
 from service.scoring.tables import LARGE_BODY_BYTES, Tables
+from service.tracing.semantics import rpc_begun, rpc_ended
 
 Method: TypeAlias = Callable[[bytes], Awaitable[Any]]
 """From the bytes of a message to the message that answers it."""
 
 log = logging.getLogger(LOGGER)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call on its way.
+
+    Attributes:
+        method: One that there is, or `NO_HANDLER`.
+        authorization: As it was sent.
+        body_bytes: Of its message, when that has come.
+    """
+
+    method: str
+    authorization: str
+    names: Request
+    started: float
+    body_bytes: int = 0
 
 
 class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -75,37 +94,61 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
         name = method.removeprefix(f"/{GRPC_SERVICE}/")
         # The first of each name counts.
         metadata = dict(reversed(handler_call_details.invocation_metadata))
-        answer = partial(self._answer, name, str(metadata.get("authorization", "")))
-        return grpc.stream_unary_rpc_method_handler(answer)
+        return grpc.stream_unary_rpc_method_handler(partial(self._answer, name, metadata))
 
-    async def _answer(self, name: str, authorization: str, _: Any, context: Any) -> bytes:
-        started, code = perf_counter(), grpc.StatusCode.CANCELLED
+    async def _answer(self, name: str, metadata: Mapping[str, Any], _: Any, context: Any) -> bytes:
+        call, code = self._begun(name, metadata), grpc.StatusCode.CANCELLED
         try:
-            reply = await self._reply(name, authorization, context)
+            reply = await self._reply(call, context)
+            context.set_trailing_metadata(told(call.names))
             code = grpc.StatusCode.OK
             return reply
         except Exception as error:
-            refusal = self._refusal(error)
+            refusal = self._refusal(error, call.names.request_id)
             code = refusal.code
         finally:
-            method = name if name in self._methods else NO_HANDLER
-            self._common.metrics.call_answered(method, code.name, perf_counter() - started)
-        await context.abort(refusal.code, refusal.details, refusal.metadata)
+            self._count(call, code)
+        following = (*told(call.names), *refusal.metadata)
+        await context.abort(refusal.code, refusal.details, following)
         raise AssertionError("a call that was ended does not go on")
 
-    async def _reply(self, name: str, authorization: str, context: Any) -> bytes:
-        role, method = self._methods.get(name, (Role.READ, None))
+    def _begun(self, name: str, metadata: Mapping[str, Any]) -> Call:
+        """The call, known to the log from now on, and to traces if it may score."""
+        names, started = names_of(metadata), perf_counter()
+        role, _ = self._methods.get(name, (None, None))
+        if self._common.tracing is not None and role is Role.SCORE:
+            begun = rpc_begun(GRPC_SERVICE, name, request_id=names.request_id)
+            tracestate = str(metadata.get(TRACESTATE, ""))
+            trace = self._common.tracing.begin(begun, started, names.traceparent, tracestate)
+            names = replace(names, trace=trace)
+        REQUEST.set(names)
+        method = name if name in self._methods else NO_HANDLER
+        return Call(method, str(metadata.get("authorization", "")), names, started)
+
+    def _count(self, call: Call, code: grpc.StatusCode) -> None:
+        """Add the call to the metrics, and to log and traces if that was asked for."""
+        seconds = perf_counter() - call.started
+        self._common.metrics.call_answered(call.method, code.name, seconds)
+        if self._common.settings.access_log:
+            is_known = call.method != NO_HANDLER
+            handler = f"/{GRPC_SERVICE}/{call.method}" if is_known else NO_HANDLER
+            call_answered(handler, code.name, seconds, call.body_bytes)
+        if call.names.trace is not None:
+            call.names.trace.end(rpc_ended(code.name, code.value[0]))
+
+    async def _reply(self, call: Call, context: Any) -> bytes:
+        role, method = self._methods.get(call.method, (Role.READ, None))
         if self._gate is not None:
-            self._gate.admit(role, authorization)
+            self._gate.admit(role, call.authorization)
         if self.closing and role is not None:
             raise NotReady("the service is stopping. Ask another instance.")
         if method is None:
             raise UnknownMethod("the service has no such method; it is unary, and of version 2.")
         with self._common.memory.share() as share:
-            reply = await method(await self._message(context, share))
+            reply = await method(await self._message(call, context, share))
             return bytes(reply.SerializeToString())
 
-    async def _message(self, context: Any, share: Share) -> bytes:
+    async def _message(self, call: Call, context: Any, share: Share) -> bytes:
         """The message, as soon as all of it is here."""
         try:
             async with asyncio.timeout(self._seconds), self._receiving:
@@ -116,12 +159,11 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
             ) from error
         if not isinstance(body, bytes):
             raise BodyUnreadable("there is no message.")
+        call.body_bytes = len(body)
         share.take(len(body))
         return body
 
-    def _refusal(self, error: Exception) -> Refusal:
-        request_id = token_hex(16)
-        REQUEST.set(Request(request_id, None))
+    def _refusal(self, error: Exception, request_id: str) -> Refusal:
         refusal = refusal_of(error, request_id)
         if refusal.code is grpc.StatusCode.INTERNAL:
             log.error("call %s failed", request_id, exc_info=error)
@@ -169,4 +211,5 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
         schema, limits = tables.detector.schema, tables.settings.limits
         request = await tables.read(lambda: read_request(sent, schema, limits), len(body))
         result = await tables.result(request, explain=request.explain, every=True)
-        return response_of(request, *outputs_to(tables, request, result))
+        with tables.scorer.phase("respond"):
+            return response_of(request, *outputs_to(tables, request, result))

@@ -170,7 +170,8 @@ def infer_rows(tables: Tables) -> Endpoint:
                 len(body),
             )
             result = await tables.result(request, explain=request.explain, every=True)
-            return reply_to(tables, request, result)
+            with tables.scorer.phase("respond"):
+                return reply_to(tables, request, result)
 
     return infer
 

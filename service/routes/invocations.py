@@ -72,7 +72,9 @@ def invoke_rows(tables: Tables) -> Endpoint:
             request = await tables.read(parse, len(body), aside=kind != JSON_TYPE)
             top_k = request.explain_top_k
             result = await tables.result(request, explain=top_k > 0, every=True)
-            return Reply(JSON.encode(predictions(result.verdicts, result.attributions, top_k)))
+            with tables.scorer.phase("respond"):
+                said = predictions(result.verdicts, result.attributions, top_k)
+                return Reply(JSON.encode(said))
 
     return invoke
 

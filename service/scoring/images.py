@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
@@ -112,10 +111,7 @@ class Images:
 
     async def _in_thread(self, phase: str, work: Callable[[], Found]) -> Found:
         """The work, away from the event loop, and its time in the metrics."""
-        started = perf_counter()
-        try:
+        with self.scorer.phase(phase):
             return await asyncio.get_running_loop().run_in_executor(
                 self.scorer.common.workers, work
             )
-        finally:
-            self.metrics.phase(phase, perf_counter() - started)

@@ -7,24 +7,29 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from anomaly.detector import Verdicts
 from anomaly.errors import ModelNotFound
-from service.batcher import Batcher, Overloaded
+from service.batcher import Batcher, BatchReport, Overloaded
 from service.detectors import Served
 from service.drift import DriftWatch
 from service.ledger import Ledger, Look, drawn
 from service.lifecycle import Lifecycle
+from service.logs import REQUEST
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
 from service.scoring.memory import Memory
 from service.scoring.shadow import Rows, Shadow
 from service.settings import Settings
 from service.wire.answer import ModelName
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Trace, Tracing
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -38,13 +43,15 @@ class Common:
     """What all models of the process share.
 
     Attributes:
+        tracing: Where the spans of requests go; None if nobody asks for any.
         memory: For the bodies of requests, and what is made of them.
         workers: Read bodies and write answers where the event loop should not wait for it.
         draining: Set when the service is about to stop.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         self.settings = settings
+        self.tracing = tracing
         self.metrics = Metrics()
         self.memory = Memory(settings.queue.max_bytes)
         threads = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
@@ -140,7 +147,7 @@ class Scorer(Generic[Job, Result]):
             compute,
             max_rows,
             max_batch_rows,
-            self.metrics.batch_scored,
+            self.metrics.batch_scored if common.tracing is None else self._batch_traced,
             served.unit,
             quick_rows,
             self.settings.queue.max_seconds,
@@ -215,7 +222,46 @@ class Scorer(Generic[Job, Result]):
             Overloaded: too many rows wait; they are counted.
         """
         with self._counting():
-            return await self.batcher.enqueue(job, rows, is_slow=is_slow)
+            return await self.batcher.enqueue(job, rows, is_slow=is_slow, trace=self._trace)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A part of answering a request; its time is told, however it ends."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.passed(name, started)
+
+    def passed(self, name: str, started: float) -> None:
+        """Such a part is over that began then."""
+        ended = perf_counter()
+        self.metrics.phase(name, ended - started)
+        if (trace := self._trace) is not None:
+            trace.phase(name, started, ended)
+
+    @property
+    def _trace(self) -> Trace | None:
+        """Of the request that is being answered."""
+        if self.common.tracing is None:
+            return None
+        request = REQUEST.get()
+        return None if request is None else request.trace
+
+    def _batch_traced(self, report: BatchReport) -> None:
+        self.metrics.batch_scored(report)
+        if self.common.tracing is not None and report.traced:
+            self.common.tracing.batch(
+                report.traced,
+                report.started,
+                report.started + report.seconds,
+                {
+                    "anomaly.model": self.model.name,
+                    "anomaly.model.version": self.model.version,
+                    "anomaly.batch.rows": report.rows,
+                    "anomaly.batch.requests": len(report.waits),
+                },
+            )
 
     def _check(self, rows: int, coming: int) -> None:
         with self._counting():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter, thread_time
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from msgspec.structs import replace
@@ -26,6 +26,9 @@ from service.settings import UnseenCategory
 from service.wire.answer import JSON, Answer
 from service.wire.refusals import Code, InvalidRequest, RowError, rows_by_reason
 from service.wire.request import Mode, Reader, ScoreRequest, invalid_rows
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Trace
 
 Sent = TypeVar("Sent", bound=ScoreRequest)
 Written = TypeVar("Written")
@@ -84,19 +87,19 @@ class Tables:
         """The request that JSON is, if it is of the kind that `enqueue` takes."""
         return self._reader.usual(body)
 
-    def enqueue(self, request: ScoreRequest) -> asyncio.Future[Result]:
+    def enqueue(self, request: ScoreRequest, trace: Trace | None = None) -> asyncio.Future[Result]:
         """Have a usual request scored; see `usual`.
 
         Raises:
             Overloaded: too many rows wait.
         """
-        return self.scorer.batcher.enqueue(Job(request.records), request.n_rows)
+        return self.scorer.batcher.enqueue(Job(request.records), request.n_rows, trace=trace)
 
     def encoded(self, request: ScoreRequest, result: Result, request_id: str) -> bytes:
         """The JSON answer to a request that asked for no explanation."""
         started = perf_counter()
         encoded = JSON.encode(self._told(request, result, request_id, explain=False))
-        self.metrics.phase("respond", perf_counter() - started)
+        self.scorer.passed("respond", started)
         return encoded
 
     async def respond(
@@ -113,13 +116,10 @@ class Tables:
             AlphaNotSupported, Overloaded: see `result`.
         """
         result = await self.result(request, explain=explain)
-        started = perf_counter()
-        try:
+        with self.scorer.phase("respond"):
             return await self._in_thread(
                 lambda: write(self._told(request, result, request_id, explain=explain))
             )
-        finally:
-            self.metrics.phase("respond", perf_counter() - started)
 
     def read_json(self, body: bytes) -> Awaitable[ScoreRequest]:
         """The request that JSON is; see `read`."""
@@ -137,9 +137,9 @@ class Tables:
             InvalidRequest: a category is unseen, and the service is set to refuse those.
             Overloaded: too many rows wait.
         """
-        started, admission = perf_counter(), self.scorer.admission
+        admission = self.scorer.admission
         try:
-            with admission.parsing(size):
+            with self.scorer.phase("decode"), admission.parsing(size):
                 if aside or size > LARGE_BODY_BYTES:
                     request = await self._in_thread(lambda: self._parsed(parse))
                 else:
@@ -147,8 +147,6 @@ class Tables:
         except InvalidRequest as error:
             self.metrics.rows_rejected(error.rows_by_reason)
             raise
-        finally:
-            self.metrics.phase("decode", perf_counter() - started)
         admission.learn(size, request.n_rows)
         return request
 

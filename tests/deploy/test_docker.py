@@ -83,7 +83,8 @@ def test_indexes_come_as_arguments_alone(dockerfile: Path) -> None:
 
 def test_what_serving_needs_is_part_of_what_the_project_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["grpc"], "mlflow-skinny"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["grpc"], *extras["otel"], "mlflow-skinny"]
     needed = {Requirement(line).name for line in lines}
 
     assert {requirement.name for requirement in SERVING} <= needed

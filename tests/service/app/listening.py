@@ -17,6 +17,7 @@ from service.app.switch import Switch
 from service.detectors import Served
 from service.origin import Opened
 from service.settings import Settings
+from service.tracing.spans import Tracing
 
 
 class Counted:
@@ -70,10 +71,12 @@ class Listening:
 
 
 @contextmanager
-def listening(served: Served, **settings: Any) -> Iterator[Listening]:
+def listening(
+    served: Served, tracing: Tracing | None = None, **settings: Any
+) -> Iterator[Listening]:
     """Serve in another thread until the end of the context."""
     options = {"models": ["numbers"], "port": 0, "metrics_port": 0, "drain_seconds": 0, **settings}
-    server = Server(Settings(**options), [Opened(served, None, False)])
+    server = Server(Settings(**options), [Opened(served, None, False)], tracing)
     switch = server.models.of("/v1/score")
     app = Counted(switch.current)
     switch.current = cast("Edge", app)
