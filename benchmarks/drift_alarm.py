@@ -28,7 +28,7 @@ from anomaly.reference import SCORE_LEVELS, Watched
 from benchmarks.labelled import adbench, read_adbench, skip_message
 from benchmarks.record import Record, heading, markdown
 from service.drift import Window
-from service.ledger import Seen
+from service.seen import Seen
 
 EDGES_FROM = 2_000
 STREAM = 100

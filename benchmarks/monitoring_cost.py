@@ -19,14 +19,14 @@ from collections.abc import Callable
 import numpy as np
 
 from anomaly import VAEDetector
-from anomaly.arrays import Int64
 from anomaly.data.records import NumericColumns, Records
 from anomaly.detector import Detector, Verdicts
 from benchmarks.labelled import correlated
 from benchmarks.record import Record, heading, markdown
 from service.drift import DriftWatch
-from service.ledger import ROWS_TOGETHER, Ledger, Look, Seen, drawn
+from service.ledger import ROWS_TOGETHER, Ledger, Pick, drawn
 from service.metrics import Metrics
+from service.seen import Seen, TableRows
 from service.settings import DriftSettings
 
 BATCHES = (1, 32, 100, 1024)
@@ -60,20 +60,18 @@ def cost(detector: Detector, rows: int, columns: int) -> Record:
     verdicts, calibration = detector.detect(records), detector.calibration
     metrics, ledger = Metrics().of("made"), Ledger()
     watch = DriftWatch(detector.reference, calibration, detector.explained, DriftSettings(), 0)
-    rng, terms = np.random.default_rng(0), detector.terms(records)
+    rng, kept = np.random.default_rng(0), TableRows(records, detector.terms(records))
 
-    def count(verdicts: Verdicts, look: Look) -> None:
+    def count(verdicts: Verdicts, pick: Pick) -> None:
         metrics.rows_scored(verdicts, calibration, "1")
         some = drawn(len(verdicts), rng)
-        watch.rows_seen(look(some), verdicts.scores[some], verdicts.p_values[some])
-
-    def look(rows: Int64) -> Seen:
-        return Seen.of_table(detector, records.take(rows), terms.take(rows))
+        seen = Seen.of_table(detector, pick(some))
+        watch.rows_seen(seen, verdicts.scores[some], verdicts.p_values[some])
 
     batches = max(4, 4 * ROWS_TOGETHER // rows)
     calls: dict[str, Callable[[], object]] = {
         "detect": lambda: detector.detect(records),
-        "counted": lambda: ledger.add(count, verdicts, look, columns),
+        "counted": lambda: ledger.add(count, verdicts, kept, columns),
     }
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPEATS):

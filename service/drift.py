@@ -15,9 +15,9 @@ from anomaly.arrays import Float64
 from anomaly.calibration import Calibration
 from anomaly.martingale import Bag, Martingale
 from anomaly.reference import Reference, Tally
-from service.ledger import Seen
 from service.logs import LOGGER
 from service.metrics import DriftFigures
+from service.seen import Seen
 from service.settings import DriftSettings
 
 log = logging.getLogger(LOGGER)

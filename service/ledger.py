@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from threading import Lock
-from typing import TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from anomaly.arrays import Float64, Int64
-from anomaly.baseline import Parts
-from anomaly.data.records import Records
-from anomaly.detector import Detector, Verdicts
-from anomaly.reference import Watched
-from anomaly.scores import ScoreTerms
+from anomaly.arrays import Int64
+from anomaly.detector import Verdicts
 
 ROWS_TOGETHER, VALUES_TOGETHER = 4096, 2**18
 """Rows that are counted together, unless someone looks before; and values in them at most, for they
@@ -28,49 +23,21 @@ random and in their order: a stream of many rows fills a window all the same, an
 without looking at scores is as exchangeable as the whole."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What N rows look like, beyond their scores.
+class Kept(Protocol):
+    """What is kept of rows until they are counted."""
 
-    Attributes:
-        excess: (N, C) see `Baseline.relative_excess`; no columns where nothing is explained.
-        ranks: See `Baseline.ranks`.
-    """
-
-    watched: Watched
-    excess: Float64
-    ranks: Parts | None = None
-
-    def __len__(self) -> int:
-        return len(self.watched)
+    def take(self, rows: Int64, /) -> Self:
+        """The given rows, in the given order."""
 
     @staticmethod
-    def of_table(detector: Detector, records: Records, terms: ScoreTerms) -> Seen:
-        """Rows of a table, with the terms of their scores."""
-        return Seen(
-            detector.watched(records), detector.error_excess(terms), detector.part_ranks(terms)
-        )
-
-    @staticmethod
-    def of(watched: Watched) -> Seen:
-        """Rows that are not explained by columns, such as images."""
-        return Seen(watched, np.zeros((len(watched), 0)))
-
-    @staticmethod
-    def together(parts: Sequence[Seen]) -> Seen:
-        """The rows of all parts, which one detector has scored."""
-        ranks = [part.ranks for part in parts if part.ranks is not None]
-        return Seen(
-            Watched.together([part.watched for part in parts]),
-            np.concatenate([part.excess for part in parts]),
-            Parts.together(ranks) if ranks else None,
-        )
+    def together(parts: Sequence[Any], /) -> Any:
+        """All rows of all parts, which are of the same kind."""
 
 
-Look: TypeAlias = Callable[[Int64], Seen]
-"""What some of the rows look like, by their ascending numbers; asked for when they are counted."""
+Pick: TypeAlias = Callable[[Int64], Any]
+"""What is kept of some of the rows, by their ascending numbers."""
 
-Count: TypeAlias = Callable[[Verdicts, Look], None]
+Count: TypeAlias = Callable[[Verdicts, Pick], None]
 
 
 class Ledger:
@@ -80,19 +47,19 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Count, Verdicts, Look]] = []
+        self._entries: list[tuple[Count, Verdicts, Kept]] = []
         self._rows = self._values = 0
         self._lock = Lock()
 
-    def add(self, count: Count, verdicts: Verdicts, look: Look, columns: int) -> None:
+    def add(self, count: Count, verdicts: Verdicts, kept: Kept, columns: int) -> None:
         """Take rows with their verdicts.
 
         Args:
             count: Is to count them, maybe together with others that it was given for.
-            columns: That are looked at.
+            columns: That are kept.
         """
         with self._lock:
-            self._entries.append((count, verdicts, look))
+            self._entries.append((count, verdicts, kept))
             self._rows += len(verdicts)
             self._values += len(verdicts) * columns
             if self._rows >= ROWS_TOGETHER or self._values >= VALUES_TOGETHER:
@@ -106,30 +73,31 @@ class Ledger:
     def _settle(self) -> None:
         entries, self._entries, self._rows, self._values = self._entries, [], 0, 0
         for count, some in groupby(entries, itemgetter(0)):
-            _, verdicts, looks = zip(*some, strict=True)
+            _, verdicts, kept = zip(*some, strict=True)
             lengths = [len(part) for part in verdicts]
-            count(Verdicts.together(verdicts), looks_together(looks, lengths))
+            count(Verdicts.together(verdicts), picking(kept, lengths))
 
 
-def looks_together(looks: Sequence[Look], lengths: Sequence[int]) -> Look:
-    """A look at the rows of all parts.
+def picking(parts: Sequence[Kept], lengths: Sequence[int]) -> Pick:
+    """Picks from the rows of all parts.
 
     Args:
         lengths: How many rows each part has.
     """
-    if len(looks) == 1:
-        return looks[0]
+    if len(parts) == 1:
+        return parts[0].take
     ends = np.cumsum(lengths)
     starts = ends - lengths
 
-    def look(rows: Int64) -> Seen:
+    def pick(rows: Int64) -> Any:
         owners = np.searchsorted(ends, rows, side="right")
         within = rows - starts[owners]
         begins = np.flatnonzero(np.diff(owners, prepend=-1))
         cuts = zip(owners[begins].tolist(), begins.tolist(), [*begins[1:], len(rows)], strict=True)
-        return Seen.together([looks[owner](within[begin:end]) for owner, begin, end in cuts])
+        taken = [parts[owner].take(within[begin:end]) for owner, begin, end in cuts]
+        return type(taken[0]).together(taken)
 
-    return look
+    return pick
 
 
 def drawn(rows: int, rng: np.random.Generator) -> Int64:

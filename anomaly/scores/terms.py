@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,14 @@ class ScoreTerms:
         """(N,) float64, higher is more anomalous; of NumPy terms."""
         scores: Float64 = self.per_target.sum(-1) + self.rest
         return scores
+
+    @staticmethod
+    def together(parts: Sequence[ScoreTerms]) -> ScoreTerms:
+        """Those of all rows of all parts; of NumPy terms."""
+        return ScoreTerms(
+            np.concatenate([part.per_target for part in parts]),
+            np.concatenate([part.rest for part in parts]),
+        )
 
     def take(self, rows: Int64) -> ScoreTerms:
         """Those of the given rows, in the given order."""

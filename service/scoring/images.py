@@ -13,11 +13,11 @@ from anomaly.calibration import supported
 from anomaly.image_detector import ImageDetector
 from anomaly.preprocessing.watched import watched_images
 from service.detectors import Served
-from service.ledger import Seen
 from service.scoring.image_answers import to_image_answer
 from service.scoring.image_compute import ImageJob, ImageResult, compute_images
 from service.scoring.memory import Share
 from service.scoring.scorer import Common, Scorer
+from service.seen import Seen
 from service.wire.answer import JSON
 from service.wire.images import ImageRequest, open_images
 from service.wire.multipart import Upload
@@ -37,6 +37,7 @@ class Images:
             served,
             common,
             lambda jobs: compute_images(detector, jobs),
+            Seen.of,
             max_rows=settings.queue.max_images,
             max_batch_rows=settings.queue.max_batch_images,
         )
@@ -71,9 +72,7 @@ class Images:
         result = await self._score(ImageJob(request.images, options.explain))
         verdicts = self.detector.verdicts(result.scores, options.alpha)
         own = self.detector.verdicts(result.scores)
-        self.scorer.rows_scored(
-            request.images, own, lambda rows: Seen.of(result.watched.take(rows))
-        )
+        self.scorer.rows_scored(request.images, own, result.watched)
         self.metrics.rows_rejected(rows_by_reason(request.errors))
         answer = partial(
             to_image_answer,

@@ -18,13 +18,14 @@ from anomaly.errors import ModelNotFound
 from service.batcher import Batcher, BatchReport, Overloaded
 from service.detectors import Served
 from service.drift import DriftWatch
-from service.ledger import Ledger, Look, drawn
+from service.ledger import Kept, Ledger, Pick, drawn
 from service.lifecycle import Lifecycle
 from service.logs import REQUEST
 from service.metrics import Metrics, ModelMetrics
 from service.scoring.admission import Admission
 from service.scoring.memory import Memory
 from service.scoring.shadow import Rows, Shadow
+from service.seen import Seen
 from service.settings import Settings
 from service.wire.answer import ModelName
 
@@ -114,6 +115,7 @@ class Scorer(Generic[Job, Result]):
 
     Args:
         compute: Jobs to results, in the same order.
+        see: What was kept of rows to what is seen of them.
         max_rows, max_batch_rows, quick_rows: See `Batcher`.
         features: Names that may be labels of metrics.
         explained: Names of the columns that scores are taken apart by.
@@ -129,6 +131,7 @@ class Scorer(Generic[Job, Result]):
         served: Served,
         common: Common,
         compute: Callable[[Sequence[Job]], Sequence[Result]],
+        see: Callable[[Any], Seen],
         *,
         max_rows: int,
         max_batch_rows: int,
@@ -156,6 +159,7 @@ class Scorer(Generic[Job, Result]):
         self.model = ModelName(
             served.name, served.version, served.digest, served.alias, served.run_id
         )
+        self._see = see
         self._features = features
         self._usually_missing = usually_missing
         self._max_rows = max_rows
@@ -192,20 +196,24 @@ class Scorer(Generic[Job, Result]):
             usually_missing=self._usually_missing,
         )
 
-    def rows_scored(self, rows: Rows, verdicts: Verdicts, look: Look) -> None:
+    def rows_scored(self, rows: Rows, verdicts: Verdicts, kept: Kept) -> None:
         """Have rows counted with their verdicts at the model's own alpha, and show them to the
-        challenger, if there is one."""
+        challenger, if there is one.
+
+        Args:
+            kept: What `see` is to see of them.
+        """
         columns = len(self.served.detector.reference.features)
-        self.hosted.ledger.add(self._count, verdicts, look, columns)
+        self.hosted.ledger.add(self._count, verdicts, kept, columns)
         shadow = self.hosted.shadow
         if shadow is not None:
             shadow.offer(rows, verdicts)
 
-    def _count(self, verdicts: Verdicts, look: Look) -> None:
+    def _count(self, verdicts: Verdicts, pick: Pick) -> None:
         served = self.served
         self.metrics.rows_scored(verdicts, served.detector.calibration, served.version)
         rows = drawn(len(verdicts), self._rng)
-        seen = look(rows)
+        seen = self._see(pick(rows))
         if seen.ranks is not None:
             self.metrics.parts_ranked(seen.ranks)
         self._drift.rows_seen(seen, verdicts.scores[rows], verdicts.p_values[rows])

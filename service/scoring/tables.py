@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from msgspec.structs import replace
 
-from anomaly.arrays import Int64
 from anomaly.artifact.golden import golden_records, golden_rows
 from anomaly.calibration import supported
 from anomaly.data.records import Records
@@ -18,10 +18,10 @@ from anomaly.detector import Detector, Verdicts
 from anomaly.preprocessing.preprocessor import WarningCode
 from anomaly.scores import ScoreTerms
 from service.detectors import Served
-from service.ledger import Seen
 from service.scoring.answers import to_answer
 from service.scoring.compute import Job, Result, compute, no_verdicts
 from service.scoring.scorer import Common, Scorer
+from service.seen import Seen, TableRows
 from service.settings import UnseenCategory
 from service.wire.answer import JSON, Answer
 from service.wire.refusals import Code, InvalidRequest, RowError, rows_by_reason
@@ -56,6 +56,7 @@ class Tables:
             served,
             common,
             self._compute,
+            partial(Seen.of_table, detector),
             max_rows=settings.queue.max_rows,
             max_batch_rows=settings.queue.max_batch_rows,
             features=[column.name for column in detector.schema.required],
@@ -194,10 +195,7 @@ class Tables:
         return compute(self.detector, jobs, self._scored)
 
     def _scored(self, records: Records, verdicts: Verdicts, terms: ScoreTerms) -> None:
-        def look(rows: Int64) -> Seen:
-            return Seen.of_table(self.detector, records.take(rows), terms.take(rows))
-
-        self.scorer.rows_scored(records, verdicts, look)
+        self.scorer.rows_scored(records, verdicts, TableRows(records, terms))
 
     def _in_thread(self, work: Callable[[], Written]) -> Awaitable[Written]:
         return asyncio.get_running_loop().run_in_executor(self.scorer.common.workers, work)

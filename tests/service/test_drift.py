@@ -27,9 +27,10 @@ from service.app import create_app
 from service.app.edge import Edge
 from service.detectors import open_directory
 from service.drift import PARTS, DriftWatch, Window
-from service.ledger import ROWS_SEEN, Seen, drawn
+from service.ledger import ROWS_SEEN, drawn
 from service.metrics import MOST_FEATURES, DriftFigures
 from service.scoring.scorer import Common
+from service.seen import Seen
 from service.settings import DriftSettings, Settings
 from tests.service.pumps import SCHEMA, Caller, as_request, normal_records
 from tests.service.weave import ImageCaller, files_of

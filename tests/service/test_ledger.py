@@ -12,7 +12,7 @@ from anomaly.arrays import Float64, Int64
 from anomaly.detector import Verdicts
 from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from anomaly.reference import Watched
-from service.ledger import ROWS_TOGETHER, VALUES_TOGETHER, Ledger, Look, Seen
+from service.ledger import ROWS_TOGETHER, VALUES_TOGETHER, Ledger, Pick
 
 
 def verdicts(scores: Float64, warnings: tuple[ColumnWarning, ...] = ()) -> Verdicts:
@@ -26,16 +26,15 @@ class Counted:
         self.calls: list[Verdicts] = []
         self.scores: list[float] = []
 
-    def __call__(self, verdicts: Verdicts, look: Look) -> None:
+    def __call__(self, verdicts: Verdicts, pick: Pick) -> None:
         self.calls.append(verdicts)
         self.scores += verdicts.scores.tolist()
         some = np.arange(0, len(verdicts), 2)
-        np.testing.assert_array_equal(look(some).watched.numbers[:, 0], verdicts.scores[some])
+        np.testing.assert_array_equal(pick(some).numbers[:, 0], verdicts.scores[some])
 
 
 def add(ledger: Ledger, to: Counted, scores: Float64, columns: int = 1) -> None:
-    watched = Watched(scores[:, None])
-    ledger.add(to, verdicts(scores), lambda rows: Seen.of(watched.take(rows)), columns)
+    ledger.add(to, verdicts(scores), Watched(scores[:, None]), columns)
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.sets(st.integers(0, 19)))

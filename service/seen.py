@@ -1,0 +1,63 @@
+"""What is remembered of rows until they are counted, and what is seen of some of them then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomaly.arrays import Float64, Int64
+from anomaly.baseline import Parts
+from anomaly.data.records import Records
+from anomaly.detector import Detector
+from anomaly.reference import Watched
+from anomaly.scores import ScoreTerms
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """N rows of a table, with the terms of their scores."""
+
+    records: Records
+    terms: ScoreTerms
+
+    def take(self, rows: Int64) -> TableRows:
+        """The given rows, in the given order."""
+        return TableRows(self.records.take(rows), self.terms.take(rows))
+
+    @staticmethod
+    def together(parts: Sequence[TableRows]) -> TableRows:
+        """All rows of all parts, which one detector has scored."""
+        return TableRows(
+            Records.concatenate(part.records for part in parts),
+            ScoreTerms.together([part.terms for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What N rows look like, beyond their scores.
+
+    Attributes:
+        excess: (N, C) see `Baseline.relative_excess`; no columns where nothing is explained.
+        ranks: See `Baseline.ranks`.
+    """
+
+    watched: Watched
+    excess: Float64
+    ranks: Parts | None = None
+
+    @staticmethod
+    def of_table(detector: Detector, rows: TableRows) -> Seen:
+        """Rows that the detector has scored."""
+        return Seen(
+            detector.watched(rows.records),
+            detector.error_excess(rows.terms),
+            detector.part_ranks(rows.terms),
+        )
+
+    @staticmethod
+    def of(watched: Watched) -> Seen:
+        """Rows that are not explained by columns, such as images."""
+        return Seen(watched, np.zeros((len(watched), 0)))
