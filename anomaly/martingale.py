@@ -5,10 +5,11 @@ these ranks are independent and uniform, whatever the distribution (Vovk, Gammer
 so whoever bets on them at fair odds gets no richer on average, and P(capital >= c, ever) <= 1 / c
 (Ville's inequality). A large capital therefore is evidence, at whatever moment one looks.
 
-The bets are on densities of Beta distributions: on high ranks, low ones, both or neither. A part of
-the capital waits: of what is left, 1 / (k + 1) begins to bet at the k-th start, so that a change
-that comes late is still found, at the price of a factor k squared (a mixture over the moment of the
-change; compare Volkhonskiy et al. 2017, Inductive conformal martingales).
+The bets are on densities of Beta distributions, on high ranks, low ones, both or neither, and on a
+few rows that rank highest or lowest of all. A part of the capital waits: of what is left,
+1 / (k + 1) begins to bet at the k-th start, so that a change that comes late is still found, at the
+price of a factor k squared (a mixture over the moment of the change; compare Volkhonskiy et al.
+2017, Inductive conformal martingales).
 """
 
 from __future__ import annotations
@@ -19,21 +20,30 @@ import numpy as np
 
 from anomaly.arrays import Float64, Int64
 
-BETS = np.array(
+BETAS = np.array(
     [
-        # On small p, which are high scores: steep to flat, and a little on very few rows far out.
-        *((1.0, 0.5, 1.0), (1.0, 0.8, 1.0), (1.0, 1.0, 1.25), (1.0, 1.0, 2.0), (0.1, 0.2, 1.0)),
+        # On small p, which are high scores: steep to flat.
+        *((0.5, 1.0), (0.8, 1.0), (1.0, 1.25), (1.0, 2.0)),
         # The same on large p.
-        *((1.0, 1.0, 0.5), (1.0, 1.0, 0.8), (1.0, 1.25, 1.0), (1.0, 2.0, 1.0), (0.1, 1.0, 0.2)),
+        *((1.0, 0.5), (1.0, 0.8), (1.25, 1.0), (2.0, 1.0)),
         # On both ends, and on neither.
-        *((1.0, 0.5, 0.5), (1.0, 2.0, 2.0)),
+        *((0.5, 0.5), (2.0, 2.0)),
     ]
 )
-"""(K, 3) the share of each stake that is bet, and a and b of its Beta density."""
+"""(B, 2) a and b of the Beta densities on which a whole stake is bet."""
 
-_SHARE, _EXPONENTS = BETS[:, 0], BETS[:, 1:].T - 1
-_LOG_BETA = np.array([math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) for _, a, b in BETS])
+FEW = np.array([(0.02, 0.01), (0.05, 0.01), (0.1, 0.05)])
+"""(F, 2) of a stake the share that is bet on p within so much of 0, and of 1: the rows of a change
+that is only in few of them are the highest of all, or the lowest, and the others as ever."""
+
+BETS = len(BETAS) + 2 * len(FEW)
+
+_EXPONENTS = BETAS.T - 1
+_LOG_BETA = np.array([math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) for a, b in BETAS])
 # scipy's would cost the start of a service most of a second.
+_SHARE, _WIDTH = FEW.T
+_LOG_WON = np.tile(np.log(1 - _SHARE + _SHARE / _WIDTH), 2)
+_LOG_LOST = np.tile(np.log(1 - _SHARE), 2)
 
 ROWS_BETWEEN_STARTS = 16
 """After so many rows another part of the capital begins to bet."""
@@ -97,7 +107,7 @@ class Martingale:
     def __init__(self) -> None:
         self.rows = 0
         self.log_capital = self.log_highest = 0.0
-        self._log_betting = np.full(len(BETS), -np.inf)
+        self._log_betting = np.full(BETS, -np.inf)
 
     def bet(self, p: Float64) -> None:
         """Bet on the next ranks (N,), in their order. How they are divided among calls changes only
@@ -112,7 +122,7 @@ class Martingale:
         begun = np.full(len(cuts), -np.inf)
         number = (self.rows + starts) // ROWS_BETWEEN_STARTS + 1.0
         # Of 1 / k that waits, 1 / (k + 1) begins: 1 / (k (k + 1)), and 1 / (k + 1) waits on.
-        begun[len(cuts) - len(starts) :] = -np.log(number * (number + 1) * len(BETS))
+        begun[len(cuts) - len(starts) :] = -np.log(number * (number + 1) * BETS)
         betting = _grown(self._log_betting, begun, gains)
         waiting = self._log_waiting() + np.zeros(len(cuts))
         waiting[len(cuts) - len(starts) :] = -np.log(number + 1)
@@ -143,10 +153,10 @@ class Martingale:
 
 def log_bets(p: Float64) -> Float64:
     """(N, K) what each bet multiplies its stake by, in natural logarithms."""
-    logs = np.stack([np.log(p), np.log1p(-p)], axis=1)
-    densities = np.exp(logs @ _EXPONENTS - _LOG_BETA)
-    found: Float64 = np.log(1 - _SHARE + _SHARE * densities)
-    return found
+    q = 1 - p
+    on_betas = np.stack([np.log(p), np.log(q)], axis=1) @ _EXPONENTS - _LOG_BETA
+    ends = np.concatenate([p[:, None] <= _WIDTH, q[:, None] <= _WIDTH], axis=1)
+    return np.concatenate([on_betas, np.where(ends, _LOG_WON, _LOG_LOST)], axis=1)
 
 
 def _grown(log_betting: Float64, begun: Float64, gains: Float64) -> Float64:

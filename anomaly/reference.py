@@ -32,10 +32,14 @@ MOST_LEVELS = 50
 TAIL = 0.01
 """The outer bins end at this quantile and its mirror image, for the Wasserstein distance."""
 
-SCORE_LEVELS = (*np.arange(0.05, 0.951, 0.05).round(2).tolist(), 0.975, 0.99)
+SCORE_LEVELS = (0.01, 0.025, *np.arange(0.05, 0.951, 0.05).round(2).tolist(), 0.975, 0.99)
 
 ROUNDING = 1e-9
 """Relative difference of numbers up to which they may be the same number, computed elsewhere."""
+
+SCORES_BEYOND = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+"""And edges so many times as far above the median as the highest of those: rows that shaped a model
+score lower than others, and anomalies higher than all others."""
 
 LARGEST = float(np.finfo(np.float64).max)
 
@@ -201,8 +205,7 @@ class Reference:
             _of_numbers(name, rows.numbers[:, column]) for column, name in enumerate(number_names)
         ]
         categories = map(_of_categories, category_names, rows.categories)
-        edges = np.unique(np.quantile(scores, SCORE_LEVELS, method="inverted_cdf"))
-        return Reference(tuple(numbers), tuple(categories), tuple(edges.tolist()))
+        return Reference(tuple(numbers), tuple(categories), tuple(score_edges(scores).tolist()))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -308,6 +311,15 @@ class Reference:
 
 _ADAPTER = TypeAdapter(Reference)
 _NONE = np.zeros(0, dtype=np.int64)
+
+
+def score_edges(scores: Float64) -> Float64:
+    """(E,) ascending: bins for scores, finer where few are."""
+    edges = np.quantile(scores, SCORE_LEVELS, method="inverted_cdf")
+    median = np.quantile(scores, 0.5, method="inverted_cdf")
+    with np.errstate(over="ignore"):
+        beyond = median + np.array(SCORES_BEYOND) * (edges[-1] - median)
+    return np.unique(np.concatenate([edges, np.minimum(beyond, LARGEST)]))
 
 
 def number_edges(values: Float64) -> Float64:

@@ -24,7 +24,7 @@ from anomaly import VAEDetector
 from anomaly.arrays import Float64
 from anomaly.detector import Detector
 from anomaly.martingale import Bag, Martingale
-from anomaly.reference import SCORE_LEVELS, Watched
+from anomaly.reference import Watched, score_edges
 from benchmarks.labelled import adbench, read_adbench, skip_message
 from benchmarks.record import Record, heading, markdown
 from service.drift import Window
@@ -131,7 +131,7 @@ def highest_of_run(n: int, seed: int, make: Callable[..., Ranks]) -> float:
     def scores(rows: int) -> Float64:
         return np.round(rng.exponential(size=rows), 2)
 
-    edges = np.unique(np.quantile(scores(EDGES_FROM), SCORE_LEVELS))
+    edges = score_edges(scores(EDGES_FROM))
     ranks, martingale = make(edges, scores(n), seed), Martingale()
     for start in range(0, STREAM * n, AT_ONCE):
         martingale.bet(ranks(scores(min(AT_ONCE, STREAM * n - start))))

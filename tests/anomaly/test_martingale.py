@@ -11,23 +11,36 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from anomaly.arrays import Float64
-from anomaly.martingale import BETS, ROWS_BETWEEN_STARTS, Bag, Martingale, log_bets
-from anomaly.reference import SCORE_LEVELS
+from anomaly.martingale import BETAS, BETS, FEW, ROWS_BETWEEN_STARTS, Bag, Martingale, log_bets
+from anomaly.reference import score_edges
 from benchmarks.drift_alarm import false_alarms, fixed, online
 
-EDGES = np.asarray(stats.norm.ppf(SCORE_LEVELS))
+EDGES = score_edges(np.asarray(stats.norm.ppf((np.arange(1_000) + 0.5) / 1_000)))
 
 
-def test_the_bets_are_shares_of_densities_of_beta_distributions() -> None:
-    p = np.linspace(0.001, 0.999, 99)
+def test_the_bets_are_densities_of_beta_distributions_and_shares_at_both_ends() -> None:
+    p = np.linspace(0.0005, 0.9995, 1000)
 
-    expected = np.stack([1 - s + s * stats.beta(a, b).pdf(p) for s, a, b in BETS], axis=1)
+    betas = [stats.beta(a, b).pdf(p) for a, b in BETAS]
+    few = [
+        1 - share + share * stats.uniform(begin, width).pdf(p)
+        for share, width, begin in [(s, w, 0.0) for s, w in FEW] + [(s, w, 1 - w) for s, w in FEW]
+    ]
 
-    np.testing.assert_allclose(np.exp(log_bets(p)), expected)
+    np.testing.assert_allclose(np.exp(log_bets(p)), np.stack([*betas, *few], axis=1))
 
 
-def test_there_is_a_bet_on_high_scores_for_each_on_low_ones() -> None:
-    assert {(s, a, b) for s, a, b in BETS} == {(s, b, a) for s, a, b in BETS}
+def test_every_bet_is_fair() -> None:
+    """A density: what is won with uniform ranks is what was staked."""
+    p = (np.arange(10**6) + 0.5) / 10**6
+
+    np.testing.assert_allclose(np.exp(log_bets(p)).mean(axis=0), 1.0, atol=2e-3)
+
+
+def test_there_is_a_bet_on_low_scores_for_each_on_high_ones() -> None:
+    p = np.random.default_rng(0).random(50)
+
+    assert sorted(log_bets(p).sum(axis=0)) == pytest.approx(sorted(log_bets(1 - p).sum(axis=0)))
 
 
 @given(st.lists(st.floats(-3, 3), max_size=30), st.lists(st.floats(-3, 3), max_size=30))
@@ -71,12 +84,12 @@ def test_how_rows_are_divided_among_calls_changes_nothing(parts: list[int]) -> N
 
 def test_the_capital_is_what_a_row_by_row_account_says() -> None:
     p = np.random.default_rng(1).beta(0.6, 1, size=100)
-    waiting, betting = 1.0, np.zeros(len(BETS))
+    waiting, betting = 1.0, np.zeros(BETS)
     for row, bets in enumerate(np.exp(log_bets(p))):
         if row % ROWS_BETWEEN_STARTS == 0:
             begins = waiting / (row // ROWS_BETWEEN_STARTS + 2)
             waiting -= begins
-            betting += begins / len(BETS)
+            betting += begins / BETS
         betting *= bets
 
     martingale = Martingale()
@@ -102,9 +115,10 @@ def test_ranks_among_the_calibration_rows_alone_alarm() -> None:
         lambda s: s - 1,
         lambda s: 2 * s,
         lambda s: 0.3 * s,
-        lambda s: np.where(np.arange(len(s)) % 10 == 0, 9.0, s),
+        lambda s: np.where(np.arange(len(s)) % 20 == 0, 9.0, s),
+        lambda s: np.where(np.arange(len(s)) % 20 == 0, -9.0, s),
     ],
-    ids=["higher", "lower: it went blind", "wider", "narrower", "one in ten far out"],
+    ids=["higher", "lower: it went blind", "wider", "narrower", "few far out", "few all alike"],
 )
 def test_a_change_alarms_even_after_a_long_time_without(
     change: Callable[[Float64], Float64],
@@ -121,7 +135,7 @@ def test_a_change_alarms_even_after_a_long_time_without(
 
 def test_the_alarm_stays_when_the_capital_is_lost_again() -> None:
     martingale = Martingale()
-    martingale.bet(np.full(200, 0.01))
+    martingale.bet(np.full(20, 0.01))
     martingale.bet(np.random.default_rng(0).uniform(size=20_000))
 
     assert martingale.log10_capital < 3 < martingale.log10_highest
