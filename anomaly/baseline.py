@@ -80,7 +80,8 @@ class Baseline:
     def relative_excess(self, target_columns: Sequence[str], terms: ScoreTerms) -> Float64:
         """(N, C) the same over the usual excess, so that it is 1 on average on normal rows; at most
         `MOST_EXCESS`."""
-        return np.minimum(self.excess(target_columns, terms) / self._unit, MOST_EXCESS)
+        # A term that is not finite says that something is broken: it counts for the most.
+        return np.fmin(self.excess(target_columns, terms) / self._unit, MOST_EXCESS)
 
     def ranks(self, terms: ScoreTerms) -> Parts | None:
         """(N,) each, in (0, 1], small where the part is unusually large: as p-values of each part

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
@@ -88,24 +86,6 @@ class Verdicts:
 
     def __len__(self) -> int:
         return len(self.scores)
-
-    @staticmethod
-    def together(parts: Sequence[Verdicts]) -> Verdicts:
-        """Those on the rows of all parts, of which there is at least one; all of one alpha."""
-        if len(parts) == 1:
-            return parts[0]
-        starts = accumulate((len(part) for part in parts), initial=0)
-        return Verdicts(
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.p_values for part in parts]),
-            np.concatenate([part.is_anomaly for part in parts]),
-            parts[0].alpha,
-            tuple(
-                ColumnWarning(warning.code, warning.column, start + warning.rows)
-                for start, part in zip(starts, parts, strict=False)
-                for warning in part.warnings
-            ),
-        )
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,11 @@ class Watched:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take, without texts."""
+        return self.numbers.nbytes + sum(values.nbytes for values in self.categories)
+
     def take(self, rows: Int64) -> Watched:
         """The given rows, in the given order."""
         return Watched(self.numbers[rows], tuple(values[rows] for values in self.categories))
@@ -273,7 +278,7 @@ class Reference:
             z = (ordered - mean) / sd
             sums = z.sum(axis=1)
         # Those with a value far out, which come first and last, or with a gap, which comes last.
-        unusual = ~((z[:, 0] >= -FARTHEST) & (z[:, -1] <= FARTHEST))
+        unusual = ~((z[:, :1] >= -FARTHEST) & (z[:, -1:] <= FARTHEST)).all(axis=1)
         if unusual.any():
             sums[unusual] = np.nansum(np.clip(z[unusual], -FARTHEST, FARTHEST), axis=1)
         found: Float64 = sums

@@ -20,11 +20,11 @@ import numpy as np
 
 from anomaly import VAEDetector
 from anomaly.data.records import NumericColumns, Records
-from anomaly.detector import Detector, Verdicts
+from anomaly.detector import Detector
 from benchmarks.labelled import correlated
 from benchmarks.record import Record, heading, markdown
 from service.drift import DriftWatch
-from service.ledger import ROWS_TOGETHER, Ledger, Pick, drawn
+from service.ledger import ROWS_TOGETHER, Ledger, Scored, drawn
 from service.metrics import Metrics
 from service.seen import Seen, TableRows
 from service.settings import DriftSettings
@@ -62,16 +62,16 @@ def cost(detector: Detector, rows: int, columns: int) -> Record:
     watch = DriftWatch(detector.reference, calibration, detector.explained, DriftSettings(), 0)
     rng, kept = np.random.default_rng(0), TableRows(records, detector.terms(records))
 
-    def count(verdicts: Verdicts, pick: Pick) -> None:
-        metrics.rows_scored(verdicts, calibration, "1")
-        some = drawn(len(verdicts), rng)
-        seen = Seen.of_table(detector, pick(some))
-        watch.rows_seen(seen, verdicts.scores[some], verdicts.p_values[some])
+    def count(scored: Scored) -> None:
+        metrics.rows_scored(scored, calibration, "1")
+        some = drawn(len(scored), rng)
+        seen = Seen.of_table(detector, scored.pick(some))
+        watch.rows_seen(seen, scored.scores[some], scored.p_values[some])
 
     batches = max(4, 4 * ROWS_TOGETHER // rows)
     calls: dict[str, Callable[[], object]] = {
         "detect": lambda: detector.detect(records),
-        "counted": lambda: ledger.add(count, verdicts, kept, columns),
+        "counted": lambda: ledger.add(count, verdicts, kept),
     }
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPEATS):

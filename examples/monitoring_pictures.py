@@ -171,11 +171,11 @@ def _draw_lines(story: Story, panel: Panel, axis: Axes) -> None:
 
 
 def _draw_stacked(story: Story, panel: Panel, axis: Axes) -> None:
-    query = panel.queries[0]
-    found = story.series(query.expr)
+    told = [(query, series) for query in panel.queries for series in story.series(query.expr)]
+    found = [series for _, series in told]
     seconds, heights = _aligned(found)
     if found:
-        names = [_legend(query, labels) for labels, _, _ in found]
+        names = [_legend(query, labels) for query, (labels, _, _) in told]
         axis.stackplot(seconds, heights, labels=names, colors=LINES, alpha=0.6)
     _finish(story, panel, axis, is_empty=not found)
 

@@ -182,6 +182,8 @@ class Sum:
 
     def many(self, values: Float64) -> None:
         """Add N values."""
+        # One that is not finite would hide all others for ever.
+        values = values[np.isfinite(values)]
         # Each by itself: the difference of two sums is rounded, and may fall.
         above, below = np.maximum(values, 0.0).sum(), np.maximum(-values, 0.0).sum()
         with self._lock:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from threading import Lock
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from anomaly.arrays import Int64
+from anomaly.arrays import Bool, Float64, Int64
 from anomaly.detector import Verdicts
+from anomaly.preprocessing.preprocessor import WarningCode
+from service.logs import LOGGER
 
-ROWS_TOGETHER, VALUES_TOGETHER = 4096, 2**18
-"""Rows that are counted together, unless someone looks before; and values in them at most, for they
-are kept until then: 2 MiB of numbers."""
+log = logging.getLogger(LOGGER)
+
+ROWS_TOGETHER, BATCHES_TOGETHER, BYTES_TOGETHER = 4096, 512, 2**22
+"""At most so many are counted together: who adds the last of them waits until all are, and they are
+kept until then."""
 
 ROWS_SEEN, SHARE_SEEN = 256, 1 / 16
 """Of rows that are counted together, all up to so many, or that share, are looked at, drawn at
@@ -26,18 +33,46 @@ without looking at scores is as exchangeable as the whole."""
 class Kept(Protocol):
     """What is kept of rows until they are counted."""
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+
     def take(self, rows: Int64, /) -> Self:
         """The given rows, in the given order."""
 
     @staticmethod
     def together(parts: Sequence[Any], /) -> Any:
-        """All rows of all parts, which are of the same kind."""
+        """All rows of all parts, of which there is at least one, and which are of the same kind."""
 
 
-Pick: TypeAlias = Callable[[Int64], Any]
-"""What is kept of some of the rows, by their ascending numbers."""
+@dataclass(frozen=True)
+class Scored:
+    """N rows, in the order in which they were scored.
 
-Count: TypeAlias = Callable[[Verdicts, Pick], None]
+    Attributes:
+        scores, p_values, is_anomaly: (N,) as in `Verdicts`, at the model's own alpha.
+        remarks: How many values were remarked, by what and column.
+        pick: What was kept of some of the rows, by their ascending numbers.
+    """
+
+    scores: Float64
+    p_values: Float64
+    is_anomaly: Bool
+    remarks: Mapping[tuple[WarningCode, str], int]
+    pick: Callable[[Int64], Any]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+Count: TypeAlias = Callable[[Scored], None]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    count: Count
+    verdicts: Verdicts
+    kept: Kept
 
 
 class Ledger:
@@ -47,38 +82,69 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Count, Verdicts, Kept]] = []
-        self._rows = self._values = 0
+        self._batches: list[_Batch] = []
+        self._rows = self._bytes = 0
         self._lock = Lock()
+        self._counting = Lock()
 
-    def add(self, count: Count, verdicts: Verdicts, kept: Kept, columns: int) -> None:
+    def add(self, count: Count, verdicts: Verdicts, kept: Kept) -> None:
         """Take rows with their verdicts.
 
         Args:
-            count: Is to count them, maybe together with others that it was given for.
-            columns: That are kept.
+            count: Is to count them, maybe together with others that it was given for. If it fails,
+                that is logged, and those rows are not counted.
         """
+        if not len(verdicts):
+            return
         with self._lock:
-            self._entries.append((count, verdicts, kept))
+            self._batches.append(_Batch(count, verdicts, kept))
             self._rows += len(verdicts)
-            self._values += len(verdicts) * columns
-            if self._rows >= ROWS_TOGETHER or self._values >= VALUES_TOGETHER:
+            self._bytes += kept.nbytes
+            is_full = (
+                self._rows >= ROWS_TOGETHER
+                or len(self._batches) >= BATCHES_TOGETHER
+                or self._bytes >= BYTES_TOGETHER
+            )
+        # Who adds does not wait for one who settles, but for a scrape that takes what is here soon.
+        if is_full and self._counting.acquire(blocking=False):
+            try:
                 self._settle()
+            finally:
+                self._counting.release()
 
     def settle(self) -> None:
         """Count what was not counted yet."""
-        with self._lock:
+        with self._counting:
             self._settle()
 
     def _settle(self) -> None:
-        entries, self._entries, self._rows, self._values = self._entries, [], 0, 0
-        for count, some in groupby(entries, itemgetter(0)):
-            _, verdicts, kept = zip(*some, strict=True)
-            lengths = [len(part) for part in verdicts]
-            count(Verdicts.together(verdicts), picking(kept, lengths))
+        with self._lock:
+            batches, self._batches, self._rows, self._bytes = self._batches, [], 0, 0
+        for count, some in groupby(batches, attrgetter("count")):
+            try:
+                count(together(list(some)))
+            except Exception:
+                # Their answers are right, and others are to be counted all the same.
+                log.exception("rows that were scored could not be counted")
 
 
-def picking(parts: Sequence[Kept], lengths: Sequence[int]) -> Pick:
+def together(batches: Sequence[_Batch]) -> Scored:
+    """The rows of all batches."""
+    verdicts = [batch.verdicts for batch in batches]
+    remarks: Counter[tuple[WarningCode, str]] = Counter()
+    for part in verdicts:
+        for warning in part.warnings:
+            remarks[warning.code, warning.column] += len(warning.rows)
+    return Scored(
+        np.concatenate([part.scores for part in verdicts]),
+        np.concatenate([part.p_values for part in verdicts]),
+        np.concatenate([part.is_anomaly for part in verdicts]),
+        remarks,
+        picking([batch.kept for batch in batches], [len(part) for part in verdicts]),
+    )
+
+
+def picking(parts: Sequence[Kept], lengths: Sequence[int]) -> Callable[[Int64], Any]:
     """Picks from the rows of all parts.
 
     Args:

@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 
 from anomaly.baseline import Parts
 from anomaly.calibration import Calibration
-from anomaly.detector import Verdicts
-from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from anomaly.preprocessing.preprocessor import WarningCode
 from anomaly.realised import realised_bounds
 from service.batcher import BatchReport
 from service.collectors import Distribution, Reading, Readings, SettlingRegistry, Sums
+from service.ledger import Scored
 
 MARGINS = (-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 P_VALUES = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
@@ -269,6 +269,9 @@ class Families:
             "anomaly_model_stale",
             "1 if another version should be served, or the registry does not say which.",
         )
+        self.refused = gauge(
+            "anomaly_model_refused", "1 if the version that should be served was refused."
+        )
         self.rejected = counter(
             "anomaly_rejected_rows_total", "Rows that were not scored.", "reason"
         )
@@ -393,24 +396,28 @@ class ModelMetrics:
         """Count an attempt to serve another version; one of `OUTCOMES`."""
         self._families.reloads.labels(self._model, outcome).inc()
 
-    def stale(self, is_stale: bool) -> None:
-        """Whether what is served is not known to be what should be."""
-        self._families.stale.labels(self._model).set(is_stale)
+    def stale(self, is_stale: bool, *, is_refused: bool = False) -> None:
+        """Whether what is served is not known to be what should be.
 
-    def rows_scored(self, verdicts: Verdicts, calibration: Calibration, version: str) -> None:
-        """Count rows with their verdicts at the model's own alpha, and what was remarkable about
-        them."""
-        margins = calibration.margins(verdicts.scores)
+        Args:
+            is_refused: Whether that is because what should be served was refused.
+        """
+        self._families.stale.labels(self._model).set(is_stale)
+        self._families.refused.labels(self._model).set(is_refused)
+
+    def rows_scored(self, scored: Scored, calibration: Calibration, version: str) -> None:
+        """Count rows with what was said of them, and what was remarkable about them."""
+        margins = calibration.margins(scored.scores)
         # What lies above 1 is what is flagged; the float may differ from that by the tolerance.
         above = np.maximum(margins, np.nextafter(1.0, 2.0))
-        self._margin.many(np.where(verdicts.is_anomaly, above, np.minimum(margins, 1.0)))
-        self._p_value.many(verdicts.p_values)
-        self._score.many(verdicts.scores)
-        flagged = int(verdicts.is_anomaly.sum())
-        self._families.scored.labels(self._model, version).inc(len(verdicts))
+        self._margin.many(np.where(scored.is_anomaly, above, np.minimum(margins, 1.0)))
+        self._p_value.many(scored.p_values)
+        self._score.many(scored.scores)
+        flagged = int(scored.is_anomaly.sum())
+        self._families.scored.labels(self._model, version).inc(len(scored))
         self._families.flagged.labels(self._model, version, LEVEL).inc(flagged)
-        for warning in verdicts.warnings:
-            self._remarked(warning)
+        for (code, column), values in scored.remarks.items():
+            self._remarked(code, column, values)
 
     def parts_ranked(self, ranks: Parts) -> None:
         """Count ranks of the parts of scores."""
@@ -474,9 +481,8 @@ class ModelMetrics:
         for bound, value in zip(("lower", "upper"), usual, strict=True):
             families.bounds.labels(model, bound).set(value / USUAL_P_VALUE)
 
-    def _remarked(self, warning: ColumnWarning) -> None:
-        counter = self._families.remarks.get(warning.code)
+    def _remarked(self, code: WarningCode, column: str, values: int) -> None:
+        counter = self._families.remarks.get(code)
         if counter is not None:
-            known = warning.column in self._features
-            feature = warning.column if known else OTHER_FEATURES
-            counter.labels(self._model, feature).inc(len(warning.rows))
+            feature = column if column in self._features else OTHER_FEATURES
+            counter.labels(self._model, feature).inc(values)

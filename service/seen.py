@@ -11,16 +11,37 @@ from anomaly.arrays import Float64, Int64
 from anomaly.baseline import Parts
 from anomaly.data.records import Records
 from anomaly.detector import Detector
+from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
 from anomaly.reference import Watched
 from anomaly.scores import ScoreTerms
 
 
 @dataclass(frozen=True)
 class TableRows:
-    """N rows of a table, with the terms of their scores."""
+    """N rows of a table, with the terms of their scores.
+
+    Attributes:
+        texts: Characters in categories that the model does not know: anything may be sent there.
+    """
 
     records: Records
     terms: ScoreTerms
+    texts: int = 0
+
+    @staticmethod
+    def of(records: Records, terms: ScoreTerms, warnings: Sequence[ColumnWarning]) -> TableRows:
+        """Rows with what was remarkable about them."""
+        unknown = (
+            records.columns[warning.column][warning.rows]
+            for warning in warnings
+            if warning.code is WarningCode.UNSEEN_CATEGORY
+        )
+        return TableRows(records, terms, sum(len(text) for some in unknown for text in some))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take, roughly."""
+        return self.records.nbytes + self.terms.nbytes + self.texts
 
     def take(self, rows: Int64) -> TableRows:
         """The given rows, in the given order."""

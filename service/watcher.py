@@ -78,6 +78,7 @@ class Watcher:
         self._metrics = metrics
         self._seconds = seconds
         self._then = then
+        # What is not to be served again unless asked for: it was refused, or rolled back.
         self._refused: Outcome | None = None
         self._named: str | None = serving().version
         self._rollbacks = 0
@@ -116,7 +117,7 @@ class Watcher:
             left = self._serving().version
             served = roll_back()
             self._rollbacks += 1
-            self._refused = Outcome("refused", left, "it was rolled back.")
+            self._refused = Outcome("rolled_back", left, "it was rolled back.")
         self._keep(served)
         self._tell_stale(None)
         return served
@@ -155,7 +156,13 @@ class Watcher:
 
     def _tell_stale(self, found: Outcome | None) -> None:
         is_known = found is None or found.version is not None
-        self._metrics.stale(not is_known or self._named != self._serving().version)
+        left, serving = self._refused, self._serving().version
+        is_refused = (found is not None and found.outcome == "refused") or (
+            left is not None
+            and left.outcome == "refused"
+            and left.version == self._named != serving
+        )
+        self._metrics.stale(not is_known or self._named != serving, is_refused=is_refused)
 
     def _keep(self, served: Served) -> None:
         try:

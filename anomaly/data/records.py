@@ -12,6 +12,9 @@ from anomaly.arrays import Bool, Float64, Int64, Values
 from anomaly.data.schema import Column
 from anomaly.errors import BadData, SchemaMismatch
 
+TEXT = 10
+"""How many times as large as its pointer a text is, roughly."""
+
 
 @dataclass(frozen=True)
 class NumericColumns(Mapping[str, Float64]):
@@ -73,6 +76,16 @@ class Records:
 
     def __len__(self) -> int:
         return self.n_rows
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take, texts roughly."""
+        if isinstance(self.columns, NumericColumns):
+            return self.columns.matrix.nbytes
+        return sum(
+            values.nbytes * (TEXT if values.dtype == object else 1)
+            for values in self.columns.values()
+        )
 
     def take(self, rows: Int64 | Bool | slice) -> Records:
         """The given rows, in the given order."""

@@ -28,6 +28,11 @@ class ScoreTerms:
         scores: Float64 = self.per_target.sum(-1) + self.rest
         return scores
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take; of NumPy terms."""
+        return int(self.per_target.nbytes + self.rest.nbytes)
+
     @staticmethod
     def together(parts: Sequence[ScoreTerms]) -> ScoreTerms:
         """Those of all rows of all parts; of NumPy terms."""

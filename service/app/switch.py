@@ -67,6 +67,7 @@ class Switch:
         # What was served before the version before holds itself together; the collector is
         # called seldom here, leaves alone what was there at the start, and would let models pile
         # up.
+        self.hosted.ledger.settle()
         gc.unfreeze()
         gc.collect()
         gc.freeze()
@@ -88,6 +89,8 @@ class Switch:
 
     def _begin(self, new: Edge) -> None:
         self.previous, self.current = self.current, new
+        # Counts of a version that is forgotten would come back, and hold it.
+        new.scorer.hosted.ledger.settle()
         new.scorer.begin()
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from anomaly.errors import ModelNotFound
 from service.batcher import Batcher, BatchReport, Overloaded
 from service.detectors import Served
 from service.drift import DriftWatch
-from service.ledger import Kept, Ledger, Pick, drawn
+from service.ledger import Kept, Ledger, Scored, drawn
 from service.lifecycle import Lifecycle
 from service.logs import REQUEST
 from service.metrics import Metrics, ModelMetrics
@@ -203,20 +203,19 @@ class Scorer(Generic[Job, Result]):
         Args:
             kept: What `see` is to see of them.
         """
-        columns = len(self.served.detector.reference.features)
-        self.hosted.ledger.add(self._count, verdicts, kept, columns)
+        self.hosted.ledger.add(self._count, verdicts, kept)
         shadow = self.hosted.shadow
         if shadow is not None:
             shadow.offer(rows, verdicts)
 
-    def _count(self, verdicts: Verdicts, pick: Pick) -> None:
+    def _count(self, scored: Scored) -> None:
         served = self.served
-        self.metrics.rows_scored(verdicts, served.detector.calibration, served.version)
-        rows = drawn(len(verdicts), self._rng)
-        seen = self._see(pick(rows))
+        self.metrics.rows_scored(scored, served.detector.calibration, served.version)
+        rows = drawn(len(scored), self._rng)
+        seen = self._see(scored.pick(rows))
         if seen.ranks is not None:
             self.metrics.parts_ranked(seen.ranks)
-        self._drift.rows_seen(seen, verdicts.scores[rows], verdicts.p_values[rows])
+        self._drift.rows_seen(seen, scored.scores[rows], scored.p_values[rows])
 
     @property
     def is_ready(self) -> bool:

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Any, TypeAlias, assert_never
 
-import numpy as np
-
-from anomaly.arrays import Values
 from anomaly.data.pixels import Pixels
-from anomaly.data.records import NumericColumns, Records
+from anomaly.data.records import Records
 from anomaly.detector import Detector, Verdicts
 from anomaly.image_detector import ImageDetector
 from service.detectors import Served
@@ -34,9 +31,6 @@ and the interpreter, from the champion for less time."""
 GROUP_ROWS = 1024
 """That are scored together, at least, if so many wait. Fewer take longer for each row, and others
 wait no less for the interpreter: some 5 ms at the 99th percentile, with 32 rows as with 1024."""
-
-TEXT = 10
-"""How many times as large as its pointer a text is, roughly."""
 
 LAST_SECONDS = 5.0
 """That the end may wait for rows that are being scored."""
@@ -147,12 +141,4 @@ def detection(served: Served) -> Callable[[Sequence[Any]], Verdicts]:
 
 def bytes_of(rows: Rows) -> int:
     """How much memory they take, texts roughly."""
-    if not isinstance(rows, Records):
-        return sum(image.nbytes for image in rows)
-    if isinstance(rows.columns, NumericColumns):
-        return rows.columns.matrix.nbytes
-    return sum(map(_bytes_of, rows.columns.values()))
-
-
-def _bytes_of(values: Values) -> int:
-    return values.nbytes * (TEXT if values.dtype == np.dtype(object) else 1)
+    return rows.nbytes if isinstance(rows, Records) else sum(image.nbytes for image in rows)

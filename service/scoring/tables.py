@@ -195,7 +195,8 @@ class Tables:
         return compute(self.detector, jobs, self._scored)
 
     def _scored(self, records: Records, verdicts: Verdicts, terms: ScoreTerms) -> None:
-        self.scorer.rows_scored(records, verdicts, TableRows(records, terms))
+        kept = TableRows.of(records, terms, verdicts.warnings)
+        self.scorer.rows_scored(records, verdicts, kept)
 
     def _in_thread(self, work: Callable[[], Written]) -> Awaitable[Written]:
         return asyncio.get_running_loop().run_in_executor(self.scorer.common.workers, work)

@@ -1,6 +1,7 @@
 """What a span is called and says, in the words of OpenTelemetry's semantic conventions.
 
-No value comes from a body, and none from a header but the request id.
+No value comes from a body, and none from a header but the request id; `tracestate` is passed on as
+it was sent.
 """
 
 from __future__ import annotations

@@ -9,9 +9,6 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
 from anomaly.arrays import Float64
 from anomaly.artifact.directory import save
@@ -27,7 +24,6 @@ from service.app import create_app
 from service.app.edge import Edge
 from service.detectors import open_directory
 from service.drift import PARTS, DriftWatch, Window
-from service.ledger import ROWS_SEEN, drawn
 from service.metrics import MOST_FEATURES, DriftFigures
 from service.scoring.scorer import Common
 from service.seen import Seen
@@ -91,25 +87,6 @@ def test_few_rows_are_not_compared() -> None:
     assert enough.calibration_ratio == pytest.approx(20)
     # The mean of what was sent: E|z| of a normal variable.
     assert enough.error_excess == pytest.approx({"x0": np.sqrt(2 / np.pi)}, abs=0.1)
-
-
-@given(st.integers(1, 20_000), st.integers(0, 10))
-def test_of_many_rows_at_once_some_are_drawn_from_all_of_them(rows: int, seed: int) -> None:
-    found = drawn(rows, np.random.default_rng(seed))
-
-    assert len(found) == min(rows, max(ROWS_SEEN, rows // 16))
-    assert 0 <= found[0] < found[-1] < rows or rows == 1
-    assert np.diff(found, append=rows).max() <= 2 * -(-rows // len(found))
-    assert (np.diff(found) > 0).all()
-
-
-def test_every_row_is_as_likely_to_be_drawn() -> None:
-    """Whatever the rhythm of a stream is, none of its beats is left out."""
-    rng, rows = np.random.default_rng(0), 8 * ROWS_SEEN
-
-    drawn_often = np.bincount(np.concatenate([drawn(rows, rng) for _ in range(400)]))
-
-    assert stats.chisquare(drawn_often).pvalue > 0.001
 
 
 @pytest.mark.parametrize("shift", [3.0, -3.0], ids=["higher scores", "it went blind"])
@@ -229,15 +206,19 @@ def test_the_column_whose_error_grows_is_the_one_that_is_told_of(
 def test_errors_of_normal_rows_are_about_as_large_as_usual(
     make_app: Callable[..., Edge], detector: Detector
 ) -> None:
+    """Over all columns; a single one varies by a third with 120 calibration rows."""
     caller = Caller(make_app(drift={"min_rows": 200, "seed": 1}))
     for seed in (5, 6):
         caller.score(as_request(normal_records(240, seed=seed)))
 
     found = caller.samples()
 
-    for feature in detector.explained:
-        excess = found[("anomaly_feature_error_excess", (("feature", feature), MODEL))]
-        assert 0.3 < excess < 3
+    excess = [
+        found[("anomaly_feature_error_excess", (("feature", feature), MODEL))]
+        for feature in detector.explained
+    ]
+    assert np.exp(np.log(excess).mean()) == pytest.approx(1, rel=0.25)
+    assert 0.4 < min(excess) < max(excess) < 2.5
 
 
 def test_where_the_score_has_a_kl_both_parts_are_ranked(caller: Caller, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
 from math import fsum
 from threading import Thread
 from time import time
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -20,9 +21,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics import parser as strict
 from prometheus_client.parser import text_string_to_metric_families
 
+from anomaly.arrays import Bool, Float64
 from anomaly.data.schema import Column, Kind, Schema
-from anomaly.detector import Detector, Verdicts
-from anomaly.preprocessing.preprocessor import ColumnWarning, WarningCode
+from anomaly.detector import Detector
+from anomaly.preprocessing.preprocessor import WarningCode
 from anomaly.preprocessing.watched import WatchedColumns
 from anomaly.realised import realised_bounds
 from anomaly.reference import Reference
@@ -30,6 +32,7 @@ from service.app import create_app
 from service.app.edge import Edge
 from service.collectors import MOST_PENDING, Distribution, Sums
 from service.detectors import Served
+from service.ledger import Scored
 from service.metrics import (
     LEVEL,
     MARGINS,
@@ -60,6 +63,16 @@ INFO = {
 def of_models(found: dict[Sample, float]) -> dict[Sample, float]:
     """Without those of the process, which are others at every scrape."""
     return {sample: value for sample, value in found.items() if sample[0].startswith("anomaly_")}
+
+
+def scored_of(
+    scores: Float64,
+    p_values: Float64,
+    is_anomaly: Bool,
+    remarks: Mapping[tuple[WarningCode, str], int] = MappingProxyType({}),
+) -> Scored:
+    """Rows of which nothing was kept."""
+    return Scored(scores, p_values, is_anomaly, remarks, lambda _: None)
 
 
 def no_drift() -> DriftFigures:
@@ -180,8 +193,8 @@ def test_a_strict_reader_of_openmetrics_is_content_with_all_of_it(
     metrics = caller.app.scorer.common.metrics
     metrics.call_answered("ModelInfer", "OK", 0.1)
     scores = np.array([-3.0, -0.5, 1.0])
-    verdicts = Verdicts(scores, np.full(3, 0.5), np.zeros(3, bool), 0.01, ())
-    metrics.of("negative").rows_scored(verdicts, detector.calibration, "1")
+    scored = scored_of(scores, np.full(3, 0.5), np.zeros(3, bool))
+    metrics.of("negative").rows_scored(scored, detector.calibration, "1")
 
     families = {family.name: family for family in in_openmetrics(metrics.registry)}
 
@@ -291,8 +304,7 @@ def test_what_lies_above_margin_one_is_exactly_what_is_flagged(detector: Detecto
     flagged = calibration.is_anomaly(p_values)
     metrics = Metrics()
 
-    verdicts = Verdicts(scores, p_values, flagged, calibration.alpha, ())
-    metrics.of("pumps").rows_scored(verdicts, calibration, "1")
+    metrics.of("pumps").rows_scored(scored_of(scores, p_values, flagged), calibration, "1")
 
     found = samples(metrics.registry)
     up_to_one = found[("anomaly_score_margin_ratio_bucket", "1")]
@@ -374,13 +386,11 @@ def test_columns_beyond_the_cap_share_one_label(detector: Detector) -> None:
         drift=no_drift,
         usually_missing=dict.fromkeys(wide.names, 0.25),
     )
-    warnings = tuple(
-        ColumnWarning(WarningCode.MISSING_VALUE, name, np.arange(2)) for name in wide.names
-    )
+    remarks = {(WarningCode.MISSING_VALUE, name): 2 for name in wide.names}
     none = np.zeros(0)
 
-    verdicts = Verdicts(none, none, none.astype(bool), 0.01, warnings)
-    pumps.rows_scored(verdicts, detector.calibration, "1")
+    scored = scored_of(none, none, none.astype(bool), remarks)
+    pumps.rows_scored(scored, detector.calibration, "1")
 
     text = generate_latest(metrics.registry).decode()
     counts = {

@@ -76,6 +76,14 @@ class Bench:
         (stale,) = (line for line in lines if line.startswith("anomaly_model_stale{"))
         return {**found, "stale": float(stale.split()[-1])}
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is told that what should be served was refused."""
+        return (
+            'anomaly_model_refused{model="pumps"} 1.0'
+            in generate_latest(self.metrics.registry).decode()
+        )
+
 
 @pytest.fixture
 def bench(served: Served) -> Bench:
@@ -98,6 +106,19 @@ def test_what_the_alias_moves_to_is_served(bench: Bench) -> None:
     assert bench.counts() == {"loaded": 1.0, "stale": 0.0}
 
 
+def test_a_registry_that_is_down_does_not_make_a_refusal_forgotten_nor_is_one(bench: Bench) -> None:
+    bench.shelf.is_down = True
+    bench.watcher.look()
+    assert not bench.is_refused
+
+    bench.shelf.is_down, bench.shelf.alias = False, "2"
+    bench.shelf.broken["2"] = ArtifactRejected("altered")
+    bench.watcher.look()
+    bench.shelf.is_down = True
+    bench.watcher.look()
+    assert bench.is_refused
+
+
 def test_an_older_version_is_served_like_any_other(bench: Bench) -> None:
     for alias in ("3", "2"):
         bench.shelf.alias = alias
@@ -115,6 +136,11 @@ def test_what_is_broken_is_refused_once_and_remembered(bench: Bench, error: Exce
     assert bench.shelf.fetched == ["2"]
     assert bench.served[-1].version == "1"
     assert bench.counts() == {"refused": 1.0, "stale": 1.0}
+    assert bench.is_refused
+
+    bench.shelf.alias = "1"
+    bench.watcher.look()
+    assert not bench.is_refused
 
 
 def test_a_version_that_would_refuse_callers_is_refused(bench: Bench) -> None:
@@ -169,6 +195,7 @@ class TestRollback:
         assert bench.watcher.look().outcome == "refused"
         assert bench.served[-1].version == "1"
         assert bench.counts()["stale"] == 1.0
+        assert not bench.is_refused
         bench.shelf.alias = "3"
         assert bench.watcher.look().outcome == "loaded"
         assert bench.shelf.kept == ["2", "1", "3"]

@@ -234,6 +234,7 @@ def test_partial_with_no_sound_image_scores_nothing(image_caller: ImageCaller) -
 
     assert answer["scores"] == answer["is_anomaly"] == answer["explanations"] == [None, None]
     assert len(answer["errors"]) == 2
+    assert image_caller.samples()[("anomaly_rows_scored_total", MODEL)] == 0
 
 
 def test_one_bad_image_in_strict_mode_scores_nothing(image_caller: ImageCaller) -> None:
