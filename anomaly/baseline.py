@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from anomaly.arrays import Float64
-from anomaly.calibration import Rule, p_values
+from anomaly.arrays import Bool, Float64
+from anomaly.calibration import RELATIVE_TOLERANCE, Rule, p_values, scale, threshold
 from anomaly.scores import DividedScore, Score, ScoreTerms
 
-MOST_EXCESS = 100.0
-"""Usual excesses that one row counts for in a mean, at most: one broken value in ten thousand rows
-must not hide what all others say."""
+LARGE = 0.05
+"""An error in a column is large if the share of calibration rows with one as large is at most this,
+counted as for p-values."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,14 @@ class Baseline:
     Attributes:
         columns: (C,) names of the explained columns.
         per_column: (C,) mean term of each.
-        usual_excess: (C,) mean of max(0, term - mean term).
+        limits: (C,) beyond which a term is large; see `LARGE`.
         rest: Mean rest.
         parts: (n,) each, ascending, in nats; None where the rest of the score is no KL.
     """
 
     columns: tuple[str, ...]
     per_column: Float64
-    usual_excess: Float64
+    limits: Float64
     rest: float
     parts: Parts | None
 
@@ -59,14 +58,13 @@ class Baseline:
     def of(target_columns: Sequence[str], terms: ScoreTerms, score: Score) -> Baseline:
         """From the terms of calibration rows; `target_columns` (D,) names each target's column."""
         columns, per_column = by_column(target_columns, terms.per_target)
-        mean = per_column.mean(axis=0)
         parts = None
         if isinstance(score, DividedScore):
             parts = Parts(np.sort(terms.per_target.sum(-1)), np.sort(terms.rest))
         return Baseline(
             columns,
-            mean,
-            np.maximum(per_column - mean, 0.0).mean(axis=0),
+            per_column.mean(axis=0),
+            np.array([_limit(terms) for terms in per_column.T]),
             float(terms.rest.mean()),
             parts,
         )
@@ -77,11 +75,12 @@ class Baseline:
         found: Float64 = np.maximum(per_column - self.per_column, 0.0)
         return found
 
-    def relative_excess(self, target_columns: Sequence[str], terms: ScoreTerms) -> Float64:
-        """(N, C) the same over the usual excess, so that it is 1 on average on normal rows; at most
-        `MOST_EXCESS`."""
-        # A term that is not finite says that something is broken: it counts for the most.
-        return np.fmin(self.excess(target_columns, terms) / self._unit, MOST_EXCESS)
+    def large(self, target_columns: Sequence[str], terms: ScoreTerms) -> Bool:
+        """(N, C) where terms are beyond what is usual, on 5 % of normal rows; one that is not
+        finite is."""
+        _, per_column = by_column(target_columns, terms.per_target)
+        found: Bool = ~(per_column <= self.limits)
+        return found
 
     def ranks(self, terms: ScoreTerms) -> Parts | None:
         """(N,) each, in (0, 1], small where the part is unusually large: as p-values of each part
@@ -97,13 +96,6 @@ class Baseline:
             among(self.parts.reconstruction, reconstruction), among(self.parts.kl, terms.rest)
         )
 
-    @cached_property
-    def _unit(self) -> Float64:
-        """(C,) the usual excess; where terms do not vary, that of the other columns."""
-        varies = self.usual_excess > 0
-        other = float(self.usual_excess[varies].mean()) if varies.any() else 1.0
-        return np.where(varies, self.usual_excess, other)
-
 
 def by_column(
     target_columns: Sequence[str], per_target: Float64
@@ -116,3 +108,9 @@ def by_column(
     owner = np.array([place[name] for name in target_columns])
     membership = (owner[:, None] == np.arange(len(columns))).astype(np.float64)
     return columns, per_target @ membership
+
+
+def _limit(terms: Float64) -> float:
+    ordered = np.sort(terms)
+    beyond = threshold(ordered, LARGE, Rule.CONFORMAL)
+    return beyond + RELATIVE_TOLERANCE * scale(ordered, beyond)

@@ -265,9 +265,16 @@ class Detector:
         shares = self.reference.missing_shares
         return dict(zip(self._watched_columns.columns, shares, strict=True))
 
-    def error_excess(self, terms: ScoreTerms) -> Float64:
-        """(N, C) see `Baseline.relative_excess`; the columns are those `explained`."""
-        return self.baseline.relative_excess(self._target_columns, terms)
+    @property
+    def explained_features(self) -> dict[str, int]:
+        """Of what is watched of columns that are explained, the place of the column among them."""
+        place = {name: number for number, name in enumerate(self.explained)}
+        pairs = zip(self.reference.features, self._watched_columns.columns, strict=True)
+        return {feature: place[column] for feature, column in pairs if column in place}
+
+    def large_errors(self, terms: ScoreTerms) -> Bool:
+        """(N, C) see `Baseline.large`; the columns are those `explained`."""
+        return self.baseline.large(self._target_columns, terms)
 
     def part_ranks(self, terms: ScoreTerms) -> Parts | None:
         """See `Baseline.ranks`."""

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from anomaly.arrays import Float64, Int64, Values
-from anomaly.distances import psi, wasserstein
+from anomaly.distances import psi, psi_noise, wasserstein
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Rows = Annotated[int, Field(ge=0)]
@@ -243,6 +243,17 @@ class Reference:
         sums = [*tally.sums.tolist(), *[0.0] * len(self.categories)]
         of_each = zip(self._columns, parts, sums, strict=True)
         return [_drift(of, counts, total) for of, counts, total in of_each]
+
+    def psi_by_chance(self, rows: int) -> float:
+        """About what the PSI of so many rows is on average without drift, in the column with the
+        most bins."""
+        return max(
+            (
+                psi_noise(len(of.counts) + 1, sum(of.counts) + of.missing, rows)
+                for of in self._columns
+            ),
+            default=0.0,
+        )
 
     def to_plain(self) -> Any:
         """As dictionaries and lists, as JSON has them."""

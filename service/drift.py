@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
+from types import MappingProxyType
 
 import numpy as np
 
-from anomaly.arrays import Float64
+from anomaly.arrays import Float64, Int64
+from anomaly.baseline import LARGE
 from anomaly.calibration import Calibration
 from anomaly.martingale import Bag, Martingale
 from anomaly.reference import Reference, Tally
@@ -35,17 +37,15 @@ class Totals:
 
     Attributes:
         small: Rows with p <= `SMALL_P`.
-        excess: (C,) sums of `Seen.excess`.
+        large: (C,) rows with a large error in each column.
     """
 
     tally: Tally
     small: int
-    excess: Float64
+    large: Int64
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(
-            self.tally + other.tally, self.small + other.small, self.excess + other.excess
-        )
+        return Totals(self.tally + other.tally, self.small + other.small, self.large + other.large)
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Window:
     """The last rows, in bounded memory: at most so many, and none that is older.
 
     Args:
-        explained: C, how many columns the excess is of.
+        explained: C, how many columns errors are told of.
         now: Seconds on any clock that only goes forward.
     """
 
@@ -77,7 +77,7 @@ class Window:
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._reference = reference
-        self._nothing = Totals(reference.nothing, 0, np.zeros(explained))
+        self._nothing = Totals(reference.nothing, 0, np.zeros(explained, np.int64))
         self._part_rows = rows / PARTS
         self._seconds = seconds
         self._now = now
@@ -89,7 +89,7 @@ class Window:
             self._parts.append(Part(self._now(), self._nothing))
         small = int(np.count_nonzero(p_values <= SMALL_P))
         tally = self._reference.tally(seen.watched)
-        self._parts[-1].totals += Totals(tally, small, seen.excess.sum(axis=0))
+        self._parts[-1].totals += Totals(tally, small, seen.large.sum(axis=0))
 
     def total(self) -> Totals:
         """What is in the window."""
@@ -108,8 +108,9 @@ class DriftWatch:
     Threads may add and look at once.
 
     Args:
-        explained: Names of the columns that `Seen.excess` is of.
+        explained: Names of the columns that `Seen.large` is of.
         seed: Of what breaks ties between scores.
+        names: What is watched, for the log: `model` and `version`.
         now: Seconds on any clock that only goes forward.
     """
 
@@ -120,6 +121,7 @@ class DriftWatch:
         explained: Sequence[str],
         settings: DriftSettings,
         seed: int,
+        names: Mapping[str, str] = MappingProxyType({}),
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._reference = reference
@@ -133,6 +135,7 @@ class DriftWatch:
         if calibration.unit != "group":
             self._bag = Bag(np.array(reference.score_edges), calibration.scores, seed)
         self._seed = seed
+        self._names = names
         self._martingale = Martingale()
         self._lock = Lock()
 
@@ -143,6 +146,12 @@ class DriftWatch:
             if self._bag is not None:
                 self._bet(self._bag.ranks(scores))
 
+    @property
+    def lacking_rows(self) -> int:
+        """That are yet to come before the window is compared."""
+        with self._lock:
+            return max(0, self._settings.min_rows - self._window.total().tally.rows)
+
     def figures(self) -> DriftFigures:
         """What there is to see now."""
         with self._lock:
@@ -150,7 +159,7 @@ class DriftWatch:
             rows = total.tally.rows
             enough = rows >= self._settings.min_rows
             drifts = self._reference.drifts(total.tally) if enough else []
-            excess = zip(self._explained, total.excess.tolist(), strict=True) if enough else ()
+            large = zip(self._explained, total.large.tolist(), strict=True) if enough else ()
             threshold, can_rank = self._settings.alarm_threshold, self._bag is not None
             return DriftFigures(
                 window_rows=rows,
@@ -160,7 +169,7 @@ class DriftWatch:
                     for drift in drifts
                     if drift.wasserstein is not None
                 },
-                error_excess={feature: value / rows for feature, value in excess},
+                error_ratio={feature: count / rows / LARGE for feature, count in large},
                 calibration_ratio=total.small / rows / SMALL_P if enough else None,
                 log10_martingale=self._martingale.log10_capital if can_rank else None,
                 alarm=self._martingale.has_reached(threshold) if can_rank else None,
@@ -174,8 +183,9 @@ class DriftWatch:
         if was_quiet and martingale.has_reached(threshold):
             log.warning(
                 "the rows are no longer exchangeable with the calibration rows: the capital of a "
-                "bettor against it is 10^%.1f after %d rows (ties broken by seed %d)",
+                "bettor against it is 10^%.1f after %d drawn rows (ties broken by seed %d)",
                 martingale.log10_highest,
                 martingale.rows,
                 self._seed,
+                extra=self._names,
             )

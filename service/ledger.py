@@ -166,10 +166,14 @@ def picking(parts: Sequence[Kept], lengths: Sequence[int]) -> Callable[[Int64], 
     return pick
 
 
-def drawn(rows: int, rng: np.random.Generator) -> Int64:
+def drawn(rows: int, rng: np.random.Generator, at_least: int = 0) -> Int64:
     """Which of so many rows are looked at, ascending: one at random from each of as many stretches
-    of about equal length, so that they come from all of the stream and follow no rhythm of it."""
-    wanted = max(ROWS_SEEN, int(SHARE_SEEN * rows))
+    of about equal length, so that they come from all of the stream and follow no rhythm of it.
+
+    Args:
+        at_least: So many, if there are.
+    """
+    wanted = max(ROWS_SEEN, int(SHARE_SEEN * rows), at_least)
     if rows <= wanted:
         return np.arange(rows)
     begins = np.arange(wanted + 1) * rows // wanted

@@ -55,7 +55,7 @@ INFO = ("version", "run_id", "alias", "digest", "device")
 
 PSI = "anomaly_feature_drift_psi"
 WASSERSTEIN = "anomaly_feature_drift_wasserstein"
-ERROR_EXCESS = "anomaly_feature_error_excess"
+ERROR_RATIO = "anomaly_feature_error_ratio"
 WINDOW_ROWS = "anomaly_drift_window_rows"
 CALIBRATION_RATIO = "anomaly_calibration_ratio"
 MARTINGALE = "anomaly_exchangeability_log10_martingale"
@@ -67,11 +67,11 @@ DRIFT = {
         "1-Wasserstein distance of the window from the fit rows, in their standard deviations.",
         ("feature",),
     ),
-    ERROR_EXCESS: (
-        "Mean error of the column beyond its usual one in the window; about 1 on normal rows.",
+    ERROR_RATIO: (
+        "Share of rows in the window whose error in the column is large, over 0.05.",
         ("feature",),
     ),
-    WINDOW_ROWS: ("Rows that are compared with the fit rows.", ()),
+    WINDOW_ROWS: ("Drawn rows that are compared with the fit rows.", ()),
     CALIBRATION_RATIO: ("Share of rows in the window with p <= 0.05, over 0.05.", ()),
     MARTINGALE: ("Evidence that the stream is not exchangeable with the calibration rows.", ()),
     ALARM: ("1 once that evidence has passed the threshold, until the next start or version.", ()),
@@ -83,7 +83,7 @@ class DriftFigures:
     """How the stream of one version differs from what it was fitted on.
 
     Attributes:
-        psi, wasserstein, error_excess: By feature; empty while the window holds too few rows. It
+        psi, wasserstein, error_ratio: By feature; empty while the window holds too few rows. It
             is told of the first `MOST_FEATURES`.
         calibration_ratio: None while the window holds too few rows.
         log10_martingale, alarm: None where rows cannot be ranked among calibration scores.
@@ -92,7 +92,7 @@ class DriftFigures:
     window_rows: int
     psi: Mapping[str, float]
     wasserstein: Mapping[str, float]
-    error_excess: Mapping[str, float]
+    error_ratio: Mapping[str, float]
     calibration_ratio: float | None
     log10_martingale: float | None
     alarm: bool | None
@@ -100,11 +100,11 @@ class DriftFigures:
     def readings(self) -> Iterable[Reading]:
         """The gauges."""
         told = frozenset(islice(self.psi, MOST_FEATURES))
-        explained = frozenset(islice(self.error_excess, MOST_FEATURES))
+        explained = frozenset(islice(self.error_ratio, MOST_FEATURES))
         for name, by_feature, those in (
             (PSI, self.psi, told),
             (WASSERSTEIN, self.wasserstein, told),
-            (ERROR_EXCESS, self.error_excess, explained),
+            (ERROR_RATIO, self.error_ratio, explained),
         ):
             yield from ((name, (f,), value) for f, value in by_feature.items() if f in those)
         yield WINDOW_ROWS, (), self.window_rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly.arrays import Float64, Int64
+from anomaly.arrays import Bool, Int64
 from anomaly.baseline import Parts
 from anomaly.data.records import Records
 from anomaly.detector import Detector
@@ -61,12 +61,12 @@ class Seen:
     """What N rows look like, beyond their scores.
 
     Attributes:
-        excess: (N, C) see `Baseline.relative_excess`; no columns where nothing is explained.
+        large: (N, C) see `Baseline.large`; no columns where nothing is explained.
         ranks: See `Baseline.ranks`.
     """
 
     watched: Watched
-    excess: Float64
+    large: Bool
     ranks: Parts | None = None
 
     @staticmethod
@@ -74,11 +74,11 @@ class Seen:
         """Rows that the detector has scored."""
         return Seen(
             detector.watched(rows.records),
-            detector.error_excess(rows.terms),
+            detector.large_errors(rows.terms),
             detector.part_ranks(rows.terms),
         )
 
     @staticmethod
     def of(watched: Watched) -> Seen:
         """Rows that are not explained by columns, such as images."""
-        return Seen(watched, np.zeros((len(watched), 0)))
+        return Seen(watched, np.zeros((len(watched), 0), dtype=bool))

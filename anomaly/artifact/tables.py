@@ -17,7 +17,7 @@ from anomaly.reference import Reference
 from anomaly.scores import DividedScore, Score
 
 PER_COLUMN = "baseline.per_column"
-USUAL_EXCESS = "baseline.usual_excess"
+LIMITS = "baseline.limits"
 PARTS = ("baseline.reconstruction", "baseline.kl")
 
 
@@ -32,7 +32,7 @@ def describe_table(detector: Detector) -> tuple[TableEntry, Tensors]:
         baseline_rest=baseline.rest,
         golden=golden_rows(detector),
     )
-    tensors = {**tensors, PER_COLUMN: baseline.per_column, USUAL_EXCESS: baseline.usual_excess}
+    tensors = {**tensors, PER_COLUMN: baseline.per_column, LIMITS: baseline.limits}
     if (parts := baseline.parts) is not None:
         tensors |= dict(zip(PARTS, (parts.reconstruction, parts.kl), strict=True))
     return entry, tensors
@@ -66,7 +66,7 @@ def build_table(
 
 
 def _build_baseline(entry: TableEntry, tensors: Tensors, score: Score) -> Baseline:
-    per_column, usual_excess = tensors[PER_COLUMN], tensors[USUAL_EXCESS]
+    per_column, limits = tensors[PER_COLUMN], tensors[LIMITS]
     parts = None
     if isinstance(score, DividedScore):
         parts = Parts(*(tensors[name] for name in PARTS))
@@ -77,6 +77,6 @@ def _build_baseline(entry: TableEntry, tensors: Tensors, score: Score) -> Baseli
         and parts.reconstruction.shape == parts.kl.shape
         and all((np.diff(found) >= 0).all() for found in (parts.reconstruction, parts.kl))
     )
-    if {per_column.shape, usual_excess.shape} != {(columns,)} or not are_sound:
+    if {per_column.shape, limits.shape} != {(columns,)} or not are_sound:
         raise ArtifactRejected("the baseline has another shape than the model needs")
-    return Baseline(entry.baseline_columns, per_column, usual_excess, entry.baseline_rest, parts)
+    return Baseline(entry.baseline_columns, per_column, limits, entry.baseline_rest, parts)

@@ -42,7 +42,8 @@ USAGE, DATA, NO_INPUT, UNAVAILABLE, INTERNAL, CANNOT_WRITE, TRY_AGAIN, PERMISSIO
     77,
     78,
 )
-"""The exit codes of BSD's sysexits; 0 is success and 3 is `--fail-on-anomaly`."""
+"""The exit codes of BSD's sysexits; 0 is success, and 3 is what
+`--fail-on-anomaly` and `--fail-on-alarm` wait for."""
 
 TYPERS_INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt."""

@@ -207,6 +207,9 @@ def drift(
     delimiter: options.Delimiter = ",",
     encoding: options.Encoding = "utf-8",
     newlines_in_values: options.Newlines = False,
+    fail_on_alarm: Annotated[
+        bool, typer.Option("--fail-on-alarm", help="Exit with 3 if the rows are not exchangeable.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare a file with what a model was fitted and calibrated on, in the order of its rows."""
@@ -231,9 +234,11 @@ def drift(
         detector = load(model, device_named(device))
         rows = open_reader(data, detector.schema, options=read)
         report = drift_of_rows(detector, rows, seed)
-    header = ("feature", "PSI", "Wasserstein (sd)", "missing", "usually")
-    text = f"{table(drift_rows(report.drifts), header)}\n\n{drift_text(report, alarm_threshold)}"
+    header = ("feature", "PSI", "Wasserstein (sd)", "large errors", "missing", "usually")
+    text = f"{table(drift_rows(report), header)}\n\n{drift_text(report, alarm_threshold)}"
     result(asdict(report), as_json=as_json, text=text)
+    if fail_on_alarm and report.alarms(alarm_threshold):
+        raise typer.Exit(FAIL_ON_ANOMALY)
 
 
 @app.command()

@@ -225,13 +225,19 @@ IS_IT_RIGHT = (
         line=1,
     ),
     Panel(
-        "Error beyond the usual by column",
-        "1 is as on calibration rows. The columns that rise are the reason for flags, also where "
-        "each for itself looks as ever and only what they have to do with each other has changed.",
+        "Large errors by column",
+        "The share of rows whose error in a column is as large as on 5 of 100 calibration rows, "
+        "over 0.05: 1 is usual, within the dashed bounds. The columns that rise are the reason for "
+        "flags, or belong together with the one that is; the eight with the most.",
         (
             Query(
-                most(f"max by (model, feature) (anomaly_feature_error_excess{{{SERIES}}})"),
+                most(f"max by (model, feature) (anomaly_feature_error_ratio{{{SERIES}}})"),
                 "{{model}} {{feature}}",
+            ),
+            Query(
+                f"max by (model, bound) (anomaly_calibration_ratio_bounds{{{SERIES}}})",
+                "{{model}} {{bound}}",
+                is_bound=True,
             ),
         ),
     ),

@@ -167,7 +167,10 @@ class Scorer(Generic[Job, Result]):
         seed = secrets.randbits(32) if drift.seed is None else drift.seed
         detector = served.detector
         # A new window and a new bag, whatever the version before has seen.
-        self._drift = DriftWatch(detector.reference, detector.calibration, explained, drift, seed)
+        names = {"model": served.name, "version": served.version}
+        self._drift = DriftWatch(
+            detector.reference, detector.calibration, explained, drift, seed, names
+        )
         self._rng = np.random.default_rng([seed, 1])
 
     def begin(self) -> None:
@@ -211,7 +214,7 @@ class Scorer(Generic[Job, Result]):
     def _count(self, scored: Scored) -> None:
         served = self.served
         self.metrics.rows_scored(scored, served.detector.calibration, served.version)
-        rows = drawn(len(scored), self._rng)
+        rows = drawn(len(scored), self._rng, self._drift.lacking_rows)
         seen = self._see(scored.pick(rows))
         if seen.ranks is not None:
             self.metrics.parts_ranked(seen.ranks)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from anomaly.baseline import MOST_EXCESS, Baseline, Parts, by_column
+from anomaly.baseline import LARGE, Baseline, Parts, by_column
 from anomaly.scores import (
     DEFAULT_SCORE,
     ExemplarKL,
@@ -36,54 +36,49 @@ def test_the_usual_is_the_mean_over_calibration_rows() -> None:
 
     assert baseline.columns == ("a", "b", "c")
     np.testing.assert_array_equal(baseline.per_column, [1.0, 3.0, 6.0])
-    np.testing.assert_array_equal(baseline.usual_excess, [0.5, 0.5, 0.5])
     assert baseline.rest == 0.5
 
 
-def test_relative_excess_is_1_on_average_on_the_rows_themselves() -> None:
-    rng = np.random.default_rng(0)
-    terms = ScoreTerms(rng.gamma(0.5, [1.0, 10.0, 0.1], size=(500, 3)), np.zeros(500))
-    baseline = Baseline.of("abc", terms, DEFAULT_SCORE)
-
-    found = baseline.relative_excess("abc", terms)
-
-    np.testing.assert_allclose(found.mean(axis=0), 1.0)
-    assert found.min() == 0
+def some(rows: int, rng: np.random.Generator) -> ScoreTerms:
+    """Squared errors, of which few are very large, and some are all the same."""
+    errors = rng.standard_t(3, size=(rows, 2)) ** 2
+    steps = rng.integers(0, 3, size=(rows, 1)).astype(np.float64)
+    return ScoreTerms(np.concatenate([errors, steps], axis=1), np.zeros(rows))
 
 
-def test_relative_excess_grows_with_the_error_of_its_column_alone() -> None:
-    """Of squared normal errors with a standard deviation of 3 instead of 1, the mean excess is
-    known: the integral of max(0, 9 x - 1) over a chi-squared variable x, over that of x - 1."""
+def test_on_normal_rows_errors_are_as_seldom_large_as_stated() -> None:
+    """The mean over calibration samples is k / (n + 1), k = floor(0.05 (n + 1)), without ties."""
+    rng, rows = np.random.default_rng(0), 99
+
+    shares = [
+        Baseline.of("abc", some(rows, rng), DEFAULT_SCORE).large("abc", some(500, rng)).mean(axis=0)
+        for _ in range(300)
+    ]
+
+    assert np.mean(shares, axis=0)[:2] == pytest.approx([LARGE] * 2, abs=0.005)
+    assert np.max(shares, axis=0)[2] == 0
+
+
+def test_errors_are_large_in_the_column_whose_errors_have_grown() -> None:
+    """Of squared normal errors with a standard deviation of 3 instead of 1 the share is known."""
     rng = np.random.default_rng(0)
     usual, found = rng.normal(size=(2, 20_000, 2)) ** 2
     found[:, 1] *= 9
     baseline = Baseline.of("ab", ScoreTerms(usual, np.zeros(20_000)), DEFAULT_SCORE)
 
-    mean = baseline.relative_excess("ab", ScoreTerms(found, np.zeros(20_000))).mean(axis=0)
+    shares = baseline.large("ab", ScoreTerms(found, np.zeros(20_000))).mean(axis=0)
 
-    def expected(factor: float) -> float:
-        return float(stats.chi2(1).expect(lambda x: max(0.0, factor * x - 1)))
-
-    assert mean[0] == pytest.approx(1, rel=0.05)
-    assert mean[1] == pytest.approx(expected(9) / expected(1), rel=0.05)
+    limit = stats.chi2(1).isf(LARGE)
+    assert shares == pytest.approx([LARGE, stats.chi2(1).sf(limit / 9)], rel=0.05)
 
 
-def test_one_broken_value_does_not_hide_the_others() -> None:
-    terms = ScoreTerms(np.array([[0.0], [2.0]]), np.zeros(2))
-    baseline = Baseline.of("a", terms, DEFAULT_SCORE)
+def test_an_error_that_is_not_finite_is_large_and_a_rounding_is_not() -> None:
+    baseline = Baseline.of("a", ScoreTerms(np.full((50, 1), 7.0), np.zeros(50)), DEFAULT_SCORE)
+    terms = np.array([[7.0], [7.0 + 1e-9], [7.1], [np.nan], [np.inf]])
 
-    found = baseline.relative_excess("a", ScoreTerms(np.array([[1e300]]), np.zeros(1)))
+    found = baseline.large("a", ScoreTerms(terms, np.zeros(5)))
 
-    assert found == [[MOST_EXCESS]]
-
-
-def test_where_a_column_has_one_error_only_the_others_say_what_is_much() -> None:
-    terms = ScoreTerms(np.array([[5.0, 0.0], [5.0, 8.0]]), np.zeros(2))
-    baseline = Baseline.of("ab", terms, DEFAULT_SCORE)
-
-    found = baseline.relative_excess("ab", ScoreTerms(np.array([[9.0, 4.0]]), np.zeros(1)))
-
-    np.testing.assert_array_equal(found, [[2.0, 0.0]])
+    assert found[:, 0].tolist() == [False, False, True, True, True]
 
 
 def test_ranks_are_p_values_of_the_parts() -> None:
@@ -100,11 +95,11 @@ def test_ranks_are_p_values_of_the_parts() -> None:
 def test_ranks_of_normal_rows_are_uniform() -> None:
     rng = np.random.default_rng(0)
 
-    def some(rows: int) -> ScoreTerms:
+    def with_kl(rows: int) -> ScoreTerms:
         return ScoreTerms(rng.normal(size=(rows, 3)), rng.exponential(size=rows))
 
-    baseline = Baseline.of("abc", some(5_000), NegativeELBO())
-    ranks = baseline.ranks(some(2_000))
+    baseline = Baseline.of("abc", with_kl(5_000), NegativeELBO())
+    ranks = baseline.ranks(with_kl(2_000))
 
     assert ranks is not None
     for values in (ranks.reconstruction, ranks.kl):

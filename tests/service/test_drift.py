@@ -24,6 +24,7 @@ from service.app import create_app
 from service.app.edge import Edge
 from service.detectors import open_directory
 from service.drift import PARTS, DriftWatch, Window
+from service.ledger import ROWS_SEEN
 from service.metrics import MOST_FEATURES, DriftFigures
 from service.scoring.scorer import Common
 from service.seen import Seen
@@ -48,8 +49,8 @@ def watch(settings: DriftSettings = ONE, unit: str = "row") -> DriftWatch:
 
 
 def send(to: DriftWatch, values: Float64, scores: Float64) -> DriftFigures:
-    excess = np.abs(values[:, None])
-    to.rows_seen(Seen(Watched(values[:, None]), excess), scores, np.full(len(values), 0.05))
+    watched = Watched(values[:, None])
+    to.rows_seen(Seen(watched, watched.numbers > 1), scores, np.full(len(values), 0.05))
     return to.figures()
 
 
@@ -77,7 +78,7 @@ def test_few_rows_are_not_compared() -> None:
     rng, seen = np.random.default_rng(0), watch()
 
     few = send(seen, rng.normal(size=200), rng.normal(size=200))
-    assert (few.window_rows, few.psi, few.error_excess) == (200, {}, {})
+    assert (few.window_rows, few.psi, few.error_ratio) == (200, {}, {})
     assert few.calibration_ratio is None
 
     send(seen, rng.normal(size=200), rng.normal(size=200))
@@ -85,8 +86,8 @@ def test_few_rows_are_not_compared() -> None:
     assert enough.window_rows == 600
     assert 0 < enough.psi["x0"] < 0.1
     assert enough.calibration_ratio == pytest.approx(20)
-    # The mean of what was sent: E|z| of a normal variable.
-    assert enough.error_excess == pytest.approx({"x0": np.sqrt(2 / np.pi)}, abs=0.1)
+    # P(z > 1) = 0.159 of what was sent.
+    assert enough.error_ratio == pytest.approx({"x0": 0.159 / 0.05}, rel=0.3)
 
 
 @pytest.mark.parametrize("shift", [3.0, -3.0], ids=["higher scores", "it went blind"])
@@ -110,6 +111,36 @@ def test_the_log_tells_of_the_alarm_once_and_of_the_seed(caplog: pytest.LogCaptu
     assert "seed 0" in told[0]
 
 
+def test_the_log_names_the_model_that_alarms(
+    make_app: Callable[..., Edge], caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = Caller(make_app(drift={"seed": 1}))
+    records = normal_records(300, seed=5)
+    records.columns["flow"][:] += 50
+    caller.score(as_request(records))
+    caller.samples()
+
+    (record,) = (record for record in caplog.records if "exchangeable" in record.getMessage())
+    assert vars(record)["model"] == "pumps"
+    assert vars(record)["version"] == "unregistered"
+
+
+def test_the_first_rows_are_all_looked_at_until_there_are_enough(
+    make_app: Callable[..., Edge],
+) -> None:
+    """Or one request of many rows would leave a dashboard empty."""
+    caller = Caller(make_app(drift={"min_rows": 600, "seed": 1}))
+    window = ("anomaly_drift_window_rows", (MODEL,))
+
+    caller.score(as_request(normal_records(1_000, seed=5)))
+    found = caller.samples()
+    assert found[window] == 600
+    assert any(name == "anomaly_feature_drift_psi" for name, _ in found)
+
+    caller.score(as_request(normal_records(1_000, seed=6)))
+    assert caller.samples()[window] == 600 + ROWS_SEEN
+
+
 def test_rows_are_not_ranked_among_scores_of_groups() -> None:
     found = send(watch(unit="group"), np.zeros(600), np.ones(600))
 
@@ -128,7 +159,7 @@ def test_features_beyond_the_cap_are_not_told_of() -> None:
 
 def test_nothing_is_lost_while_threads_score_and_scrape() -> None:
     seen = watch(DriftSettings(window_rows=10**6))
-    zeros = Seen(Watched(np.zeros((2, 1))), np.zeros((2, 1)))
+    zeros = Seen(Watched(np.zeros((2, 1))), np.zeros((2, 1), bool))
 
     def score() -> None:
         for _ in range(100):
@@ -182,7 +213,7 @@ def test_a_shifted_column_is_the_one_that_drifts(make_app: Callable[..., Edge]) 
     assert distance == pytest.approx(2, abs=0.5)
 
 
-def test_the_column_whose_error_grows_is_the_one_that_is_told_of(
+def test_columns_whose_relation_breaks_are_told_of_though_none_drifts(
     make_app: Callable[..., Edge], detector: Detector
 ) -> None:
     """Flow no longer follows pressure: no column for itself differs from what it was."""
@@ -196,29 +227,32 @@ def test_the_column_whose_error_grows_is_the_one_that_is_told_of(
     def of_columns(name: str) -> dict[str, float]:
         return {labels[0][1]: value for (n, labels), value in found.items() if n == name}
 
-    excess = of_columns("anomaly_feature_error_excess")
-    assert excess.keys() == set(detector.explained)
-    assert max(excess, key=lambda name: excess[name]) in ("flow", "pressure")
-    assert max(excess.values()) > 3
+    errors = of_columns("anomaly_feature_error_ratio")
+    assert errors.keys() == set(detector.explained)
+    assert sorted(errors, key=lambda name: -errors[name])[0] in ("flow", "pressure", "valve_open")
+    assert max(errors.values()) > 5
     assert of_columns("anomaly_feature_drift_psi")["flow"] < 0.25
 
 
-def test_errors_of_normal_rows_are_about_as_large_as_usual(
+def test_errors_of_normal_rows_are_large_as_seldom_as_bounds_say(
     make_app: Callable[..., Edge], detector: Detector
 ) -> None:
-    """Over all columns; a single one varies by a third with 120 calibration rows."""
+    """Those of the calibration ratio hold for each column, and the chance of 480 rows comes on
+    top."""
     caller = Caller(make_app(drift={"min_rows": 200, "seed": 1}))
     for seed in (5, 6):
         caller.score(as_request(normal_records(240, seed=seed)))
 
     found = caller.samples()
 
-    excess = [
-        found[("anomaly_feature_error_excess", (("feature", feature), MODEL))]
-        for feature in detector.explained
-    ]
-    assert np.exp(np.log(excess).mean()) == pytest.approx(1, rel=0.25)
-    assert 0.4 < min(excess) < max(excess) < 2.5
+    lower, upper = (
+        found[("anomaly_calibration_ratio_bounds", (("bound", bound), MODEL))]
+        for bound in ("lower", "upper")
+    )
+    chance = 3 * np.sqrt(0.95 / 0.05 / 480)
+    for feature in detector.explained:
+        ratio = found[("anomaly_feature_error_ratio", (("feature", feature), MODEL))]
+        assert lower - chance <= ratio <= upper + chance
 
 
 def test_where_the_score_has_a_kl_both_parts_are_ranked(caller: Caller, tmp_path: Path) -> None:

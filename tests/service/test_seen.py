@@ -42,4 +42,4 @@ def test_what_is_seen_of_parts_is_what_is_seen_of_the_whole(detector: Detector) 
 
     expected = Seen.of_table(detector, whole)
     np.testing.assert_array_equal(together.watched.numbers, expected.watched.numbers)
-    np.testing.assert_array_equal(together.excess, expected.excess)
+    np.testing.assert_array_equal(together.large, expected.large)

@@ -407,7 +407,7 @@ def test_calibration_scores_that_are_none_are_refused(
     refused(with_tensors(directory, CALIBRATION, change))
 
 
-@pytest.mark.parametrize("name", ["baseline.per_column", "baseline.usual_excess"])
+@pytest.mark.parametrize("name", ["baseline.per_column", "baseline.limits"])
 def test_usual_terms_of_other_columns_are_refused(
     artifact: Path, tmp_path: Path, name: str
 ) -> None:

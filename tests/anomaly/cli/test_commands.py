@@ -166,6 +166,9 @@ def test_drift_names_the_column_that_moved(
     assert answer["drifts"][0]["feature"] == "load"
     assert answer["drifts"][0]["psi"] > 0.25
     assert answer["log10_highest"] > 3
+    assert answer["errors"]["load"] > 1
+    assert 0 < answer["psi_by_chance"] < 0.2
+    assert run([*arguments, "--fail-on-alarm"]) == 3
     assert run(arguments) == 0
     assert "the rows are not exchangeable" in capsys.readouterr().out
 
@@ -175,6 +178,6 @@ def test_drift_of_rows_like_those_of_the_training_is_none(
 ) -> None:
     data = machines.written(machines.both(300, 0, seed=9), tmp_path / "same.csv")
 
-    assert run(["drift", str(data), "--model", CHAMPION, "--seed", "0"]) == 0
+    assert run(["drift", str(data), "--model", CHAMPION, "--seed", "0", "--fail-on-alarm"]) == 0
 
     assert "nothing says that the rows are not exchangeable" in capsys.readouterr().out
