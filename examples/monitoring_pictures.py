@@ -90,7 +90,7 @@ def take(story: Story, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Debian's Prometheus has its classic pages only.
     pages = f"{story.prometheus}/classic"
-    page(f"{pages}/alerts", folder / "alerts.png", (900, 1110))
+    page(f"{pages}/alerts", folder / "alerts.png", (900, 1330))
     query = urlencode({"g0.expr": FLAGS, "g0.tab": 0, "g0.range_input": "2m", "g0.step_input": 1})
     page(f"{pages}/graph?{query}", folder / "prometheus.png", (900, 920))
     dashboard(story, folder / "dashboard.png")
