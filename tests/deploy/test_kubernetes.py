@@ -17,6 +17,7 @@ import yaml
 from service.app.edge import Edge
 from service.settings import PREFIX, Settings, read_settings
 from service.tracing.spans import SECONDS_OF_FAREWELL
+from tests.deploy.monitoring import metrics_in
 from tests.service.pumps import Caller
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -214,7 +215,7 @@ def test_each_overlay_scales_by_what_it_says(caller: Caller) -> None:
     assert by_cpu["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert by_rows["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     (trigger,) = by_rows["spec"]["triggers"]
-    metric = trigger["metadata"]["query"].removeprefix("sum(").partition("{")[0]
+    (metric,) = metrics_in(trigger["metadata"]["query"])
     assert metric in {name for name, _ in caller.samples()}
     assert 'namespace="anomaly"' in trigger["metadata"]["query"]
     assert "replicas" not in deployment["spec"], "it would undo what was scaled"
