@@ -19,7 +19,7 @@ from anomaly.baseline import Parts
 from anomaly.calibration import Calibration
 from anomaly.preprocessing.preprocessor import WarningCode
 from anomaly.realised import realised_bounds
-from service.batcher import BatchReport
+from service.batcher import BatchReport, Overloaded
 from service.collectors import Distribution, Reading, Readings, SettlingRegistry, Sums
 from service.ledger import Scored
 
@@ -423,6 +423,11 @@ class ModelMetrics:
         """Count ranks of the parts of scores."""
         for part, values in (("reconstruction", ranks.reconstruction), ("kl", ranks.kl)):
             self._families.part_ranks[part].labels(self._model).many(values)
+
+    def may_reject(self, reasons: Iterable[str]) -> None:
+        """Count rows of these reasons, and those that find no room, from 0; see `_features_are`."""
+        for reason in (*reasons, Overloaded.code):
+            self._families.rejected.labels(self._model, reason)
 
     def rows_rejected(self, rows_by_reason: Mapping[str, int]) -> None:
         """Count rows that were not scored; the reasons are codes of ours."""

@@ -103,6 +103,10 @@ def most(query: str) -> str:
 
 MISSING = f"model_feature:anomaly_input_missing:ratio_increase1h{{{MODEL}}}"
 
+NOT_SCORED = rate("anomaly_rejected_rows_total", SERIES, "reason")
+SEEN_REASONS = f"sum by (reason) (anomaly_rejected_rows_total{{{SERIES}}}) > 0"
+"""Every reason is counted from 0, and most never occur."""
+
 SCORE_SECONDS = (
     "sum by (le) (rate(http_request_duration_seconds_bucket"
     f'{{{HTTP}, handler=~".*(score|infer|invocations)"}}[{WINDOW}])'
@@ -169,8 +173,8 @@ IS_IT_UP = (
     ),
     Panel(
         "Rows not scored",
-        "By reason: the codes that callers are told. Empty while every row is scored.",
-        (Query(rate("anomaly_rejected_rows_total", SERIES, "reason"), "{{reason}}"),),
+        "By reason: the codes that callers are told. Empty until a row is not scored.",
+        (Query(f"{NOT_SCORED} and {SEEN_REASONS}", "{{reason}}"),),
         unit="rowsps",
         width=12,
     ),

@@ -22,7 +22,7 @@ from service.wire.answer import JSON
 from service.wire.images import ImageRequest, open_images
 from service.wire.multipart import Upload
 from service.wire.options import Options
-from service.wire.refusals import InvalidRequest, rows_by_reason
+from service.wire.refusals import OF_IMAGES, InvalidRequest, rows_by_reason
 
 Found = TypeVar("Found")
 
@@ -42,6 +42,7 @@ class Images:
             max_batch_rows=settings.queue.max_batch_images,
         )
         self.metrics = self.scorer.metrics
+        self.metrics.may_reject(OF_IMAGES)
 
     async def close(self) -> None:
         """Finish what waits, take nothing more."""

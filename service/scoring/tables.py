@@ -24,7 +24,7 @@ from service.scoring.scorer import Common, Scorer
 from service.seen import Seen, TableRows
 from service.settings import UnseenCategory
 from service.wire.answer import JSON, Answer
-from service.wire.refusals import Code, InvalidRequest, RowError, rows_by_reason
+from service.wire.refusals import OF_IMAGES, Code, InvalidRequest, RowError, rows_by_reason
 from service.wire.request import Mode, Reader, ScoreRequest, invalid_rows
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Tables:
             quick_rows=quick_rows(detector),
         )
         self.metrics = self.scorer.metrics
+        self.metrics.may_reject(set(Code) - OF_IMAGES)
         self._reader = Reader(detector.schema, settings.limits)
 
     async def close(self) -> None:

@@ -76,6 +76,10 @@ MESSAGES = {
 }
 
 
+OF_IMAGES = frozenset(code for code in Code if code.startswith("image_"))
+"""What can be wrong with images; everything else is wrong with rows."""
+
+
 class RowError(msgspec.Struct, frozen=True):
     """One complaint.
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from service.settings import PREFIX, Settings
+from service.tracing.spans import SECONDS_OF_FAREWELL
 from tests.deploy.dockerfile import instructions
 
 FOLDER = Path(__file__).parents[2] / "deploy"
@@ -112,6 +113,15 @@ def test_settings_of_the_service_are_settings(name: str) -> None:
         if variable.startswith(PREFIX):
             group = variable.removeprefix(PREFIX).lower().split("__")[0]
             assert group in Settings.model_fields, variable
+
+
+def test_the_service_has_time_to_finish_what_it_began() -> None:
+    defaults = {name: Settings.model_fields[name].default for name in Settings.model_fields}
+    finishing = defaults["drain_seconds"] + defaults["grace_seconds"] + SECONDS_OF_FAREWELL
+    given = SERVICES["anomaly"]["stop_grace_period"]
+
+    assert float(given.removesuffix("s")) > finishing
+    assert f"`stop_grace_period: {given}`" in (FOLDER.parent / "docs" / "deployment.md").read_text()
 
 
 def test_prometheus_reads_the_rules_that_are_mounted_and_scrapes_the_service() -> None:

@@ -16,9 +16,12 @@ import yaml
 
 from service.app.edge import Edge
 from service.settings import PREFIX, Settings, read_settings
+from service.tracing.spans import SECONDS_OF_FAREWELL
+from tests.deploy.monitoring import metrics_in
 from tests.service.pumps import Caller
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+DOCS = Path(__file__).parents[2] / "docs"
 RENDERED = ("overlays/cpu", "overlays/gpu", "overlays/kserve", "monitoring")
 WITHOUT_SCHEMA = {"InferenceService", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
 """Kinds of other projects, whose schemas are not at hand: read as YAML, and not validated."""
@@ -164,9 +167,11 @@ def test_probes_ask_for_what_the_service_answers(
 def test_a_pod_has_time_to_finish_what_it_began(overlay: str) -> None:
     defaults = {name: Settings.model_fields[name].default for name in Settings.model_fields}
     sleeping = container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
-    longest = sleeping + defaults["drain_seconds"] + defaults["grace_seconds"]
+    finishing = defaults["drain_seconds"] + defaults["grace_seconds"] + SECONDS_OF_FAREWELL
+    given = pod(overlay)["terminationGracePeriodSeconds"]
 
-    assert pod(overlay)["terminationGracePeriodSeconds"] > longest
+    assert given > sleeping + finishing
+    assert f"`terminationGracePeriodSeconds: {given}`" in (DOCS / "deployment.md").read_text()
 
 
 @each_that_serves
@@ -210,7 +215,7 @@ def test_each_overlay_scales_by_what_it_says(caller: Caller) -> None:
     assert by_cpu["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert by_rows["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     (trigger,) = by_rows["spec"]["triggers"]
-    metric = trigger["metadata"]["query"].removeprefix("sum(").partition("{")[0]
+    (metric,) = metrics_in(trigger["metadata"]["query"])
     assert metric in {name for name, _ in caller.samples()}
     assert 'namespace="anomaly"' in trigger["metadata"]["query"]
     assert "replicas" not in deployment["spec"], "it would undo what was scaled"

@@ -95,7 +95,7 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
         prometheus_of(service.metrics_url, batch_url, folder) as prometheus,
         Traffic(url := f"{service.url}/v1/score", address_of(service)) as traffic,
     ):
-        # Counters by status and by reason begin with the first that there is.
+        # Counters by status begin with the first that there is, and reasons show once they occur.
         assert httpx.post(url, content=b"{", timeout=20).status_code == 415
         refused = {"columns": list(NUMBERS.names), "rows": [["wet", 1.0, 1.0]]}
         assert httpx.post(url, json=refused, timeout=20).status_code == 422

@@ -13,6 +13,7 @@ from tests.deploy.monitoring import DEPLOY, RULES, rules_of, tool
 RECORDED = rules_of("anomaly.rules.yml")
 ALERTS = rules_of("anomaly.alerts.yml")
 OPERATIONS = DEPLOY.parent / "docs" / "operations.md"
+MONITORING = DEPLOY.parent / "docs" / "monitoring.md"
 
 
 def run(*command: str) -> None:
@@ -49,6 +50,17 @@ def test_each_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, dict[str, 
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert page == "docs/operations.md"
     assert anchor in anchors()
+
+
+def test_the_picture_of_the_alerts_is_said_to_show_all_of_them() -> None:
+    (told,) = re.findall(
+        r"!\[[^]]* (\d+) alerts: (\d+) are green and inactive, (\d+) are red and fire\]"
+        r"\(figures/alerts\.png\)",
+        MONITORING.read_text(),
+    )
+    every, inactive, firing = map(int, told)
+
+    assert every == inactive + firing == len(ALERTS)
 
 
 def test_a_call_over_grpc_fails_where_the_request_of_the_same_error_does() -> None:

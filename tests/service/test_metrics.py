@@ -44,6 +44,7 @@ from service.metrics import (
 )
 from service.scoring.scorer import Common
 from service.settings import Queue, Settings
+from service.wire.refusals import Code
 from tests.service.pumps import Caller, as_request, normal_records
 
 Sample: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
@@ -73,6 +74,15 @@ def scored_of(
 ) -> Scored:
     """Rows of which nothing was kept."""
     return Scored(scores, p_values, is_anomaly, remarks, lambda _: None)
+
+
+def reasons(caller: Caller) -> dict[str, float]:
+    """How many rows were not scored, by reason."""
+    return {
+        dict(labels)["reason"]: rows
+        for (name, labels), rows in caller.samples().items()
+        if name == "anomaly_rejected_rows_total"
+    }
 
 
 def no_drift() -> DriftFigures:
@@ -288,6 +298,28 @@ def test_every_column_is_counted_from_zero_so_that_its_first_remark_is_an_increa
         for column in ("pressure", "flow", "valve_open", "site", "taken"):
             labels = (("feature", column), PUMPS)
             assert found[(f"anomaly_input_{remark}_total", labels)] == 0
+
+
+def test_every_reason_not_to_score_is_counted_from_zero_so_that_its_first_row_is_an_increase(
+    caller: Caller, make_image_app: Callable[..., Edge]
+) -> None:
+    of_rows, of_images = reasons(caller), reasons(Caller(make_image_app()))
+
+    assert of_rows.keys() | of_images.keys() == {*Code, "overloaded"}
+    assert of_rows.keys() & of_images.keys() == {"overloaded"}
+    assert {"not_a_number", "ragged_row", "unseen_category"} < of_rows.keys()
+    assert {"image_format", "image_too_many_tiles"} < of_images.keys()
+    assert {*of_rows.values(), *of_images.values()} == {0}
+
+
+def test_a_row_that_is_not_scored_adds_to_a_reason_that_was_there(caller: Caller) -> None:
+    before = reasons(caller)
+
+    caller.score({"records": [{"flow": "wet"}, {"flow": 1.0, "flux": 2.0}]})
+
+    after = reasons(caller)
+    assert after.keys() == before.keys()
+    assert sum(after.values()) == 2
 
 
 def test_the_process_tells_of_its_memory(caller: Caller) -> None:
