@@ -20,11 +20,11 @@ from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
 
-ROWS_TOGETHER, BATCHES_TOGETHER, BYTES_TOGETHER = 4096, 512, 2**22
+ROWS_TOGETHER, BATCHES_TOGETHER, BYTES_TOGETHER = 8192, 512, 2**22
 """At most so many are counted together: who adds the last of them waits until all are, and they are
 kept until then."""
 
-ROWS_SEEN, SHARE_SEEN = 256, 1 / 16
+ROWS_SEEN, SHARE_SEEN = 256, 1 / 32
 """Of rows that are counted together, all up to so many, or that share, are looked at, drawn at
 random and in their order: a stream of many rows fills a window all the same, and what is drawn
 without looking at scores is as exchangeable as the whole."""

@@ -83,7 +83,7 @@ class Records:
         if isinstance(self.columns, NumericColumns):
             return self.columns.matrix.nbytes
         return sum(
-            values.nbytes * (TEXT if values.dtype == object else 1)
+            values.nbytes * (TEXT if values.dtype.hasobject else 1)
             for values in self.columns.values()
         )
 

@@ -57,6 +57,9 @@ class PreprocessingConfig:
 class WarningCode(StrEnum):
     """What can be remarkable about a value that is scored all the same."""
 
+    # That of an enumeration is a call of Python, and every remark is counted by its code.
+    __hash__ = str.__hash__
+
     MISSING_VALUE = "missing_value"
     UNSEEN_CATEGORY = "unseen_category"
     OUT_OF_RANGE = "out_of_range"

@@ -170,7 +170,7 @@ def test_nothing_is_lost_while_threads_add_and_look() -> None:
 def test_of_many_rows_some_are_drawn_from_all_of_them(rows: int, seed: int) -> None:
     found = drawn(rows, np.random.default_rng(seed))
 
-    assert len(found) == min(rows, max(ROWS_SEEN, rows // 16))
+    assert len(found) == min(rows, max(ROWS_SEEN, rows // 32))
     assert 0 <= found[0] <= found[-1] < rows
     assert np.diff(found, append=rows).max() <= 2 * -(-rows // len(found))
     assert (np.diff(found) > 0).all()
