@@ -26,6 +26,7 @@ import pytest
 import yaml
 
 from anomaly.batch.job_metrics import Counts, Destination, reported
+from deploy.grafana.panels import ROWS, Needs
 from deploy.prometheus.timescale import scaled
 from tests.service.grpc.calling import SERVICE
 from tests.service.pumps import NUMBERS, numbers
@@ -36,6 +37,13 @@ RULE_FILES = ("anomaly.rules.yml", "anomaly.alerts.yml")
 
 PATIENCE_SECONDS = 120.0
 """For what takes ten or twenty seconds on an idle machine."""
+
+PANELS = [panel for _, panels in ROWS for panel in panels]
+MAY_BE_EMPTY = {
+    Needs.GPU: "dcgm-exporter tells of it, and there is none here",
+    Needs.HISTORY: "it looks back further than the service has run",
+}
+"""Why a panel shows nothing beside a service that has just been started; see `test_past`."""
 
 REQUESTS = 500
 """More than are sent while rows are normal: the same rows again would not be exchangeable."""
@@ -102,7 +110,6 @@ class Prometheus:
 def prometheus_of(metrics_url: str, batch_url: str, folder: Path) -> Iterator[Prometheus]:
     """Prometheus with the rules of this repository, scaled, that scrapes one service and what
     batch jobs have told."""
-    program = tool("prometheus")
     for name in RULE_FILES:
         (folder / name).write_text(scaled((RULES / name).read_text()))
     config = yaml.safe_load((RULES / "prometheus.yml").read_text())
@@ -119,6 +126,14 @@ def prometheus_of(metrics_url: str, batch_url: str, folder: Path) -> Iterator[Pr
         },
     ]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    with started(folder) as prometheus:
+        yield prometheus
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with the configuration and the data that lie in a folder."""
+    program = tool("prometheus")
     address = f"127.0.0.1:{free_port()}"
     with (folder / "log").open("w") as log:
         running = subprocess.Popen(

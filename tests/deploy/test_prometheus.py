@@ -18,9 +18,11 @@ from anomaly.backends.backend import Device
 from anomaly.data.splits import split_rows
 from anomaly.fitting import FitConfig
 from anomaly.scores import NegativeELBO
-from deploy.grafana.panels import ANNOTATIONS, ROWS, VARIABLES, Needs, Panel, Query
+from deploy.grafana.panels import ANNOTATIONS, VARIABLES, Needs, Panel, Query
 from deploy.prometheus.timescale import asked, scaled
 from tests.deploy.monitoring import (
+    MAY_BE_EMPTY,
+    PANELS,
     Prometheus,
     Traffic,
     bodies,
@@ -38,12 +40,6 @@ from tests.service.registered import URI, Registry, point_at
 
 RECORDED = rules_of("anomaly.rules.yml")
 ALERTS = rules_of("anomaly.alerts.yml")
-
-PANELS = [panel for _, panels in ROWS for panel in panels]
-MAY_BE_EMPTY = {
-    Needs.GPU: "dcgm-exporter tells of it, and there is none here",
-    Needs.HISTORY: "it looks back further than the service has run",
-}
 
 SETTLED_SECONDS = 15
 """Longer than any scaled window, and any `for` after it."""
