@@ -8,12 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly.arrays import Bool, Float64
-from anomaly.calibration import RELATIVE_TOLERANCE, Rule, p_values, scale, threshold
+from anomaly.calibration import RELATIVE_TOLERANCE, SMALL_P, Rule, p_values, scale, threshold
 from anomaly.scores import DividedScore, Score, ScoreTerms
-
-LARGE = 0.05
-"""An error in a column is large if the share of calibration rows with one as large is at most this,
-counted as for p-values."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Baseline:
     Attributes:
         columns: (C,) names of the explained columns.
         per_column: (C,) mean term of each.
-        limits: (C,) beyond which a term is large; see `LARGE`.
+        limits: (C,) beyond which a term is large, as on a share of `SMALL_P` of these rows.
         rest: Mean rest.
         parts: (n,) each, ascending, in nats; None where the rest of the score is no KL.
     """
@@ -112,5 +108,5 @@ def by_column(
 
 def _limit(terms: Float64) -> float:
     ordered = np.sort(terms)
-    beyond = threshold(ordered, LARGE, Rule.CONFORMAL)
+    beyond = threshold(ordered, SMALL_P, Rule.CONFORMAL)
     return beyond + RELATIVE_TOLERANCE * scale(ordered, beyond)

@@ -25,6 +25,10 @@ from anomaly.errors import AlphaNotSupported, ConfigInvalid, NotEnoughRows
 
 DEFAULT_ALPHA = 0.01
 
+SMALL_P = 0.05
+"""A p-value that is small enough to matter, and common enough to be counted: whether a calibration
+still holds is told by how often p is at most this, over this."""
+
 RELATIVE_TOLERANCE = 1e-4
 """Scores closer than this share of (threshold - median) count as equal: devices and batch sizes
 differ in the last bits, and a common row that sits on the threshold must not flip by them."""

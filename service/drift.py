@@ -13,8 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from anomaly.arrays import Float64, Int64
-from anomaly.baseline import LARGE
-from anomaly.calibration import Calibration
+from anomaly.calibration import SMALL_P, Calibration
 from anomaly.martingale import Bag, Martingale
 from anomaly.reference import Reference, Tally
 from service.logs import LOGGER
@@ -26,9 +25,6 @@ log = logging.getLogger(LOGGER)
 
 PARTS = 10
 """Of a window; the oldest leaves as a whole."""
-
-SMALL_P = 0.05
-"""The calibration ratio is how often p is at most this, as a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,7 @@ class DriftWatch:
                     for drift in drifts
                     if drift.wasserstein is not None
                 },
-                error_ratio={feature: count / rows / LARGE for feature, count in large},
+                error_ratio={feature: count / rows / SMALL_P for feature, count in large},
                 calibration_ratio=total.small / rows / SMALL_P if enough else None,
                 log10_martingale=self._martingale.log10_capital if can_rank else None,
                 alarm=self._martingale.has_reached(threshold) if can_rank else None,

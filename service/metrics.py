@@ -16,7 +16,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from anomaly.baseline import Parts
-from anomaly.calibration import Calibration
+from anomaly.calibration import SMALL_P, Calibration
 from anomaly.preprocessing.preprocessor import WarningCode
 from anomaly.realised import realised_bounds
 from service.batcher import BatchReport, Overloaded
@@ -45,9 +45,6 @@ OUTCOMES = ("loaded", "refused", "unreachable", "rolled_back")
 
 SHADOW_OUTCOMES = ("scored", "dropped", "failed")
 AGREEMENTS = ("both", "neither", "champion_only", "challenger_only")
-
-USUAL_P_VALUE = 0.05
-"""Where the calibration is checked: small enough to matter, large enough to be met often."""
 
 INFO = ("version", "run_id", "alias", "digest", "device")
 """What `anomaly_model_info` says besides the name."""
@@ -482,9 +479,9 @@ class ModelMetrics:
         lower, upper = realised_bounds(calibration, calibration.alpha)
         families.lower.labels(model).set(lower)
         families.upper.labels(model).set(upper)
-        usual = realised_bounds(calibration, USUAL_P_VALUE)
+        usual = realised_bounds(calibration, SMALL_P)
         for bound, value in zip(("lower", "upper"), usual, strict=True):
-            families.bounds.labels(model, bound).set(value / USUAL_P_VALUE)
+            families.bounds.labels(model, bound).set(value / SMALL_P)
 
     def _remarked(self, code: WarningCode, column: str, values: int) -> None:
         counter = self._families.remarks.get(code)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from anomaly.arrays import Bool, Float64
-from anomaly.baseline import LARGE
+from anomaly.calibration import SMALL_P
 from anomaly.data.pixels import Pixels
 from anomaly.data.readers import Chunk
 from anomaly.detector import Detector, Verdicts
@@ -21,7 +21,6 @@ from anomaly.martingale import Bag, Martingale
 from anomaly.preprocessing.watched import watched_images
 from anomaly.reference import Drift, Watched
 
-SMALL_P = 0.05
 ROWS_TOGETHER = 1024
 IMAGES_TOGETHER = 16
 
@@ -153,7 +152,7 @@ def _report(
         tally.rows,
         tuple(sorted(reference.drifts(tally), key=lambda drift: -drift.psi)),
         reference.psi_by_chance(tally.rows),
-        {name: float(large[at]) / tally.rows / LARGE for name, at in explained.items()},
+        {name: float(large[at]) / tally.rows / SMALL_P for name, at in explained.items()},
         small / tally.rows / SMALL_P,
         martingale.log10_capital if is_ranked else None,
         martingale.log10_highest if is_ranked else None,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from anomaly.baseline import LARGE, Baseline, Parts, by_column
+from anomaly.baseline import Baseline, Parts, by_column
+from anomaly.calibration import SMALL_P
 from anomaly.scores import (
     DEFAULT_SCORE,
     ExemplarKL,
@@ -55,7 +56,7 @@ def test_on_normal_rows_errors_are_as_seldom_large_as_stated() -> None:
         for _ in range(300)
     ]
 
-    assert np.mean(shares, axis=0)[:2] == pytest.approx([LARGE] * 2, abs=0.005)
+    assert np.mean(shares, axis=0)[:2] == pytest.approx([SMALL_P] * 2, abs=0.005)
     assert np.max(shares, axis=0)[2] == 0
 
 
@@ -68,8 +69,8 @@ def test_errors_are_large_in_the_column_whose_errors_have_grown() -> None:
 
     shares = baseline.large("ab", ScoreTerms(found, np.zeros(20_000))).mean(axis=0)
 
-    limit = stats.chi2(1).isf(LARGE)
-    assert shares == pytest.approx([LARGE, stats.chi2(1).sf(limit / 9)], rel=0.05)
+    limit = stats.chi2(1).isf(SMALL_P)
+    assert shares == pytest.approx([SMALL_P, stats.chi2(1).sf(limit / 9)], rel=0.05)
 
 
 def test_an_error_that_is_not_finite_is_large_and_a_rounding_is_not() -> None:
