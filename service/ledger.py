@@ -105,7 +105,7 @@ class Ledger:
                 or len(self._batches) >= BATCHES_TOGETHER
                 or self._bytes >= BYTES_TOGETHER
             )
-        # Who adds does not wait for one who settles, but for a scrape that takes what is here soon.
+        # Who adds does not wait for someone who counts: what is here is counted the next time.
         if is_full and self._counting.acquire(blocking=False):
             try:
                 self._settle()

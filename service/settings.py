@@ -143,7 +143,7 @@ class DriftSettings(_Group):
     """What the stream of rows is compared by, with what the model was fitted on.
 
     Attributes:
-        window_rows, window_seconds: At most so many of the last rows, none much older.
+        window_rows, window_seconds: At most so many of the last drawn rows, none much older.
         min_rows: Fewer in the window are not compared: what would show is noise.
         alarm_threshold: Capital at which the stream counts as changed; while it is exchangeable,
             the probability of ever alarming is at most 1 / threshold.
